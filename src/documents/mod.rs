@@ -1,0 +1,13 @@
+//! The port DocumentStore: small records changed by compare-and-set, and the object documents
+//! over it.
+//!
+//! Reading order: [`contract`] (the trait and its promises), [`key`], [`error`], [`objects`]
+//! (typed object documents), [`routes`] (the bounded cache of routes).
+
+pub mod contract;
+pub mod error;
+pub mod key;
+
+pub use contract::{Document, DocumentStore, Etag, ListedDocuments, Precondition};
+pub use error::DocumentError;
+pub use key::DocumentKey;

@@ -1,0 +1,9 @@
+//! Streamgate: a gRPC proxy in front of event stores that moves streams while they are written.
+
+pub mod documents;
+pub mod domain;
+pub mod grpc;
+pub mod lock;
+pub mod runtime;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,33 @@
+//! What a process is given so that tests can give it: clock, ids and randomness, backoff,
+//! shutdown. Nothing else may reach for the wall clock or for randomness; a lint holds that.
+
+pub mod backoff;
+pub mod clock;
+pub mod entropy;
+pub mod shutdown;
+
+use std::sync::Arc;
+
+pub use backoff::Backoff;
+pub use clock::{Clock, SystemClock};
+pub use entropy::{Entropy, SystemEntropy};
+pub use shutdown::Shutdown;
+
+/// The handles of one process.
+#[derive(Clone)]
+pub struct Runtime {
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub shutdown: Shutdown,
+}
+
+impl Runtime {
+    /// The machine's own clock and randomness.
+    pub fn system() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            shutdown: Shutdown::new(),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The port EventStore: streams that grow at their head, and end for good.
+//!
+//! Reading order: [`contract`] (the trait and its promises), [`request`] (what is asked and
+//! answered), [`error`], [`capabilities`], [`registry`] (the named stores of a deployment), then
+//! the wrappers [`timeout`], [`retry`], [`limit`], [`observe`].
+
+pub mod capabilities;
+pub mod contract;
+pub mod error;
+pub mod request;
+
+pub use capabilities::Capabilities;
+pub use contract::EventStore;
+pub use error::StoreError;
+pub use request::{Append, Appended, Close, Found, Page, ReadRange, Removed, Tail};

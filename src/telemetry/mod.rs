@@ -1,0 +1,3 @@
+//! Names of fields, spans and metrics, and the watch over appends to objects that move.
+
+pub mod fields;
