@@ -7,7 +7,11 @@
 pub mod contract;
 pub mod error;
 pub mod key;
+pub mod objects;
+pub mod routes;
 
 pub use contract::{Document, DocumentStore, Etag, ListedDocuments, Precondition};
 pub use error::DocumentError;
 pub use key::DocumentKey;
+pub use objects::{ListedObjects, ObjectDocuments, StoredObject};
+pub use routes::Routes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::{ErrorClass, ObjectKey, Timestamp};
+use crate::runtime::Deadline;
 
 /// Who holds a lease: one running proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -91,15 +92,15 @@ pub enum Held {
 /// A proxy that does not hear of a pause only costs another round, since the close decides (I3).
 #[async_trait]
 pub trait Pauses: Send + Sync + 'static {
-    /// Holds the object's appends until [`Self::resume`] or `expires_at`. Returns once appends
-    /// that came before are no longer in flight here, or at `expires_at`.
-    async fn pause(&self, object: &ObjectKey, expires_at: Timestamp) -> Result<(), LockError>;
+    /// Holds the object's appends until [`Self::resume`], at most for `length`. Returns once
+    /// appends that came before are no longer in flight here, or when the pause has expired.
+    async fn pause(&self, object: &ObjectKey, length: Duration) -> Result<(), LockError>;
 
     async fn resume(&self, object: &ObjectKey) -> Result<(), LockError>;
 
     /// Called by every append before it goes to a store: waits out a pause, in order of arrival,
     /// until `deadline`. Keep the pass until the store has answered.
-    async fn pass(&self, object: &ObjectKey, deadline: Option<Timestamp>) -> (Held, Pass);
+    async fn pass(&self, object: &ObjectKey, deadline: Option<Deadline>) -> (Held, Pass);
 }
 
 /// Proof that an append is in flight; dropping it says that it ended.

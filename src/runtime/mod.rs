@@ -3,6 +3,7 @@
 
 pub mod backoff;
 pub mod clock;
+pub mod deadline;
 pub mod entropy;
 pub mod shutdown;
 
@@ -10,8 +11,12 @@ use std::sync::Arc;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, SystemClock};
+pub use deadline::{Deadline, DeadlinePassed};
 pub use entropy::{Entropy, SystemEntropy};
 pub use shutdown::Shutdown;
+
+/// Durations in settings as people write them: `1h 30m`, `250ms`. For serde's `with`.
+pub use jiff::fmt::serde::unsigned_duration::friendly::compact::required as duration_text;
 
 /// The handles of one process.
 #[derive(Clone)]

@@ -7,9 +7,11 @@
 pub mod capabilities;
 pub mod contract;
 pub mod error;
+pub mod registry;
 pub mod request;
 
 pub use capabilities::Capabilities;
 pub use contract::EventStore;
 pub use error::StoreError;
+pub use registry::{Placement, PlacementRule, Stores, UnknownStore};
 pub use request::{Append, Appended, Close, Found, Page, ReadRange, Removed, Tail};

@@ -1,0 +1,57 @@
+//! The bounded cache of routes. A route is a hint: any proxy may hold any stale one, and a closed
+//! stream makes it harmless (I7).
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use crate::domain::{ObjectDocument, ObjectKey};
+
+/// The newest document that this process has seen of each object, as far as they fit.
+pub struct Routes {
+    cache: Cache<ObjectKey, Arc<ObjectDocument>>,
+}
+
+impl Routes {
+    pub fn new(entries_max: usize) -> Self {
+        Self { cache: Cache::new(entries_max.max(1)) }
+    }
+
+    pub fn get(&self, object: &ObjectKey) -> Option<Arc<ObjectDocument>> {
+        self.cache.get(object)
+    }
+
+    /// Keeps a document unless a newer one of the object is there already.
+    pub fn learn(&self, document: ObjectDocument) -> Arc<ObjectDocument> {
+        let known = self.cache.peek(&document.object);
+        if let Some(known) = known.filter(|known| known.revision > document.revision) {
+            return known;
+        }
+        let document = Arc::new(document);
+        self.cache.insert(document.object.clone(), Arc::clone(&document));
+        document
+    }
+
+    pub fn forget(&self, object: &ObjectKey) {
+        self.cache.remove(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{MigrationId, StoreName, Timestamp};
+
+    #[test]
+    fn an_older_document_does_not_replace_a_newer_one() {
+        let routes = Routes::new(10);
+        let object = ObjectKey::new("order", "1").unwrap();
+        let store = StoreName::new("hot").unwrap();
+        let older = ObjectDocument::new(object.clone(), store, Timestamp::EPOCH);
+        let mut newer = older.clone();
+        newer.release(MigrationId(uuid::Uuid::nil()));
+        routes.learn(newer.clone());
+        assert_eq!(*routes.learn(older), newer);
+        assert_eq!(routes.get(&object).as_deref(), Some(&newer));
+    }
+}
