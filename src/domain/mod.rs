@@ -1,7 +1,8 @@
 //! The words of the blueprint as values. No I/O, nothing async, no clock.
 //!
 //! Reading order: [`object`], [`event`], [`version`], [`stream`], [`close_event`],
-//! [`object_document`], [`canonical`], [`checksum`], [`error_class`], [`limits`].
+//! [`object_document`], [`canonical`], [`checksum`], [`error_class`], [`reason`],
+//! [`limits`].
 
 pub mod canonical;
 pub mod checksum;
@@ -11,6 +12,7 @@ pub mod event;
 pub mod limits;
 pub mod object;
 pub mod object_document;
+pub mod reason;
 pub mod stream;
 pub mod timestamp;
 pub mod version;
@@ -21,6 +23,7 @@ pub use error_class::ErrorClass;
 pub use event::{Event, EventId};
 pub use object::{ObjectId, ObjectKey, ObjectName};
 pub use object_document::ObjectDocument;
+pub use reason::Reason;
 pub use stream::{MigrationId, StoreName, StreamAddress, StreamHeader, StreamId, StreamRef};
 pub use timestamp::Timestamp;
 pub use version::{ExpectedVersion, Head, Version, WrongExpectedVersion};
