@@ -1,0 +1,270 @@
+//! One atomic append: routed, followed across closes, settled before anything is said.
+
+use std::sync::Arc;
+
+use super::error::RETRY_AFTER;
+use super::{Proxy, ProxyError};
+use crate::domain::{
+    CloseEvent, Event, ExpectedVersion, Head, InvalidValue, ObjectDocument, ObjectKey,
+    StreamAddress, Version, WrongExpectedVersion,
+};
+use crate::lock::Held;
+use crate::runtime::{Backoff, Deadline};
+use crate::store::{Append, Appended, StoreError};
+
+/// An append as a client asked for it.
+#[derive(Clone, Debug)]
+pub struct AppendCommand {
+    pub object: ObjectKey,
+    pub expected: ExpectedVersion,
+    /// With their digests; `recorded_at` is set here.
+    pub events: Vec<Event>,
+    /// None: as configured.
+    pub auto_retry_on_stream_closure: Option<bool>,
+    /// None: as configured.
+    pub deadline: Option<Deadline>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendOutcome {
+    pub first: Version,
+    pub last: Version,
+    /// The events were there already.
+    pub replay: bool,
+    /// How many continuations were followed.
+    pub followed: u32,
+}
+
+/// One append on its way through closes and lost answers.
+struct Attempt<'a> {
+    proxy: &'a Proxy,
+    command: &'a AppendCommand,
+    deadline: Deadline,
+    backoff: Backoff,
+    followed: u32,
+    /// An earlier try may have been done, or may still be.
+    in_doubt: bool,
+}
+
+/// What to do after one try.
+enum Next {
+    Done(Appended),
+    TryAgain(Arc<ObjectDocument>),
+}
+
+impl Proxy {
+    /// Appends to the object wherever it lives.
+    ///
+    /// Every error but [`ProxyError::OutcomeUnknown`] means that the append was not done and will
+    /// not be. A dropped future leaves it done or not done, as a lost answer does.
+    pub async fn append(&self, command: AppendCommand) -> Result<AppendOutcome, ProxyError> {
+        check_batch(&command.events)?;
+        self.limits.check(&command.events)?;
+        let clock = &*self.runtime.clock;
+        let began = clock.monotonic();
+        let configured = Deadline::after(clock, self.options.append_timeout);
+        let mut attempt = Attempt {
+            proxy: self,
+            deadline: command.deadline.map_or(configured, |deadline| deadline.min(configured)),
+            backoff: Backoff::new(self.options.retry_wait_first, self.options.retry_wait_max),
+            followed: 0,
+            in_doubt: false,
+            command: &command,
+        };
+        let done = attempt.run().await;
+        if let Some(stats) = self.moves.of(&command.object) {
+            stats.note_append(clock.monotonic().saturating_sub(began));
+            if attempt.followed > 0 && done.is_ok() {
+                stats.note_redirected();
+            }
+        }
+        let Appended { first, last, replay } = done?;
+        Ok(AppendOutcome { first, last, replay, followed: attempt.followed })
+    }
+}
+
+impl Attempt<'_> {
+    async fn run(&mut self) -> Result<Appended, ProxyError> {
+        let mut route = self.first_route().await?;
+        loop {
+            match self.try_once(&route).await? {
+                Next::Done(appended) => return Ok(appended),
+                Next::TryAgain(document) => route = document,
+            }
+        }
+    }
+
+    async fn first_route(&self) -> Result<Arc<ObjectDocument>, ProxyError> {
+        let proxy = self.proxy;
+        let object = &self.command.object;
+        if let Some(known) = self.bounded(proxy.route(object)).await?? {
+            return Ok(known);
+        }
+        // An expectation that only an existing object meets creates nothing.
+        let expected = self.command.expected;
+        match expected {
+            ExpectedVersion::StreamExists | ExpectedVersion::Exact(_) => {
+                Err(WrongExpectedVersion { expected, actual: Head::NONE }.into())
+            }
+            ExpectedVersion::Any | ExpectedVersion::NoStream => {
+                self.bounded(proxy.create_object(object)).await?
+            }
+        }
+    }
+
+    async fn try_once(&mut self, route: &Arc<ObjectDocument>) -> Result<Next, ProxyError> {
+        let proxy = self.proxy;
+        let address = &route.active.address;
+        let store = proxy.store_of(address)?;
+        store.capabilities().limits.check(&self.command.events)?;
+
+        let (held, pass) = proxy.pauses.pass(&self.command.object, Some(self.deadline)).await;
+        match held {
+            Held::No => {}
+            // The pause ended with a reroute or with none: the route tells which.
+            Held::Released => {}
+            Held::Refused { retry_after } => {
+                return Err(self.certain(ProxyError::CutoverInProgress { retry_after }));
+            }
+        }
+        let append = self.append_to(route);
+        let answer = self.bounded(store.append(&address.stream_id, append)).await;
+        drop(pass);
+        match answer {
+            Ok(Ok(appended)) => Ok(Next::Done(appended)),
+            Ok(Err(error)) => self.after_refusal(route, error).await,
+            Err(_) => Err(ProxyError::OutcomeUnknown { cause: None }),
+        }
+    }
+
+    fn append_to(&self, route: &ObjectDocument) -> Append {
+        let now = self.proxy.runtime.clock.now().max(route.recorded_at_min());
+        let mut events = self.command.events.clone();
+        for event in &mut events {
+            event.recorded_at = now;
+        }
+        let (made_by, base) = (route.active.made_by, route.active.base);
+        Append { made_by, base, expected: self.command.expected, events }
+    }
+
+    async fn after_refusal(
+        &mut self,
+        route: &Arc<ObjectDocument>,
+        error: StoreError,
+    ) -> Result<Next, ProxyError> {
+        let address = &route.active.address;
+        match error {
+            // Ids were looked at before the close was: what was in doubt is not in this stream
+            // and can never get into it.
+            StoreError::Closed { close } => {
+                self.in_doubt = false;
+                self.follow(address, *close).await
+            }
+            // Invariant 8: the same append again is the only way to settle it.
+            StoreError::OutcomeUnknown { .. } => {
+                self.in_doubt = true;
+                self.wait_before_retry().await?;
+                Ok(Next::TryAgain(Arc::clone(route)))
+            }
+            // Streams never vanish and never change their maker, so either the route was wrong
+            // or the store lost something; the document says which.
+            StoreError::NotFound | StoreError::WrongMaker { .. } => {
+                let known = self.bounded(self.proxy.reload(&self.command.object)).await??;
+                match known {
+                    Some(document) if document.active != route.active => {
+                        Ok(Next::TryAgain(document))
+                    }
+                    Some(_) | None => Err(ProxyError::from_store(address, error)),
+                }
+            }
+            StoreError::Unavailable { .. }
+            | StoreError::Contended { .. }
+            | StoreError::Overloaded { .. }
+            | StoreError::TimedOut => Err(self.certain(ProxyError::from_store(address, error))),
+            // The store looked at the ids first and did not find them, in one step with this
+            // refusal; an earlier try that is still on its way will be refused as well.
+            StoreError::WrongExpectedVersion(wrong) if is_lost_for_good(wrong) => Err(wrong.into()),
+            StoreError::DuplicateEventId { .. } => Err(ProxyError::from_store(address, error)),
+            StoreError::WrongExpectedVersion(_)
+            | StoreError::AlreadyExists
+            | StoreError::Gone { .. }
+            | StoreError::NotClosed
+            | StoreError::LimitExceeded(_)
+            | StoreError::Unsupported { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Bug { .. } => Err(self.certain(ProxyError::from_store(address, error))),
+        }
+    }
+
+    async fn follow(
+        &mut self,
+        closed: &StreamAddress,
+        close: CloseEvent,
+    ) -> Result<Next, ProxyError> {
+        let options = &self.proxy.options;
+        let auto_retry = self.command.auto_retry_on_stream_closure;
+        if !auto_retry.unwrap_or(options.auto_retry_on_stream_closure) {
+            // The next call shall not meet the same closed stream again.
+            self.proxy.routes.forget(&self.command.object);
+            return Err(ProxyError::from_store(closed, StoreError::closed(close)));
+        }
+        if self.followed >= options.max_stream_continuation_retries {
+            self.proxy.routes.forget(&self.command.object);
+            let followed = self.followed;
+            return Err(ProxyError::TooManyContinuations { followed, retry_after: RETRY_AFTER });
+        }
+        self.followed += 1;
+        let followed = self.proxy.follow(&self.command.object, closed, &close);
+        Ok(Next::TryAgain(self.bounded(followed).await??))
+    }
+
+    async fn wait_before_retry(&mut self) -> Result<(), ProxyError> {
+        let runtime = &self.proxy.runtime;
+        let wait = self.backoff.next_wait(&*runtime.entropy);
+        if self.deadline.remaining(&*runtime.clock) <= wait {
+            return Err(ProxyError::OutcomeUnknown { cause: None });
+        }
+        runtime.clock.sleep(wait).await;
+        Ok(())
+    }
+
+    /// An error that says "not done" is only as certain as the tries before it.
+    fn certain(&self, error: ProxyError) -> ProxyError {
+        if self.in_doubt { ProxyError::OutcomeUnknown { cause: Some(error.into()) } } else { error }
+    }
+
+    /// Runs a step until the deadline; what passes it leaves the append not done, or in doubt.
+    async fn bounded<F: Future>(&self, step: F) -> Result<F::Output, ProxyError> {
+        let passed = self.deadline.bound(&*self.proxy.runtime.clock, step).await;
+        passed.map_err(|passed| {
+            let retry_after = RETRY_AFTER;
+            self.certain(ProxyError::DeadlinePassed { retry_after, passed })
+        })
+    }
+}
+
+/// Heads only grow, so an expectation that the head has passed is never met again; one that is
+/// ahead of the head may still be.
+fn is_lost_for_good(wrong: WrongExpectedVersion) -> bool {
+    match wrong.expected {
+        ExpectedVersion::NoStream => true,
+        ExpectedVersion::Exact(version) => wrong.actual > Head::at(version),
+        ExpectedVersion::Any | ExpectedVersion::StreamExists => false,
+    }
+}
+
+/// What no store is asked to judge: an empty batch, and one id twice in it.
+fn check_batch(events: &[Event]) -> Result<(), InvalidValue> {
+    if events.is_empty() {
+        return Err(InvalidValue::new("events", "must hold at least one event"));
+    }
+    let mut seen = std::collections::HashSet::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        if !seen.insert(event.event_id) {
+            let field = format!("events[{index}].event_id");
+            return Err(InvalidValue::new(field, "stands twice in this batch"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! What a client does: append, read, and ask where an object lives.
+//!
+//! Reading order: [`error`], [`routing`] (documents, their repair, new objects), [`append`],
+//! [`read`], [`objects`].
+
+pub mod append;
+pub mod error;
+pub mod objects;
+pub mod read;
+pub mod routing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::documents::{ObjectDocuments, Routes};
+use crate::domain::limits::Limits;
+use crate::lock::Pauses;
+use crate::runtime::{Runtime, duration_text};
+use crate::store::{Placement, Stores};
+use crate::telemetry::moves::MoveWatch;
+
+pub use append::{AppendCommand, AppendOutcome};
+pub use error::ProxyError;
+pub use objects::{ListCommand, ListedObjectsPage, ObjectView};
+pub use read::{Batch, HistoryReader, ReadCommand, ReadStart};
+
+/// How the proxy serves clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyOptions {
+    /// Go on in the continuation when a stream turns out to be closed.
+    pub auto_retry_on_stream_closure: bool,
+    /// The most continuations that one append follows.
+    pub max_stream_continuation_retries: u32,
+    /// The longest that an append may take when its client names no deadline.
+    #[serde(with = "duration_text")]
+    pub append_timeout: Duration,
+    /// The first wait before an append is tried again; later ones grow to the second.
+    #[serde(with = "duration_text")]
+    pub retry_wait_first: Duration,
+    #[serde(with = "duration_text")]
+    pub retry_wait_max: Duration,
+    /// Events and bytes in one message of a read.
+    pub read_batch_events_max: usize,
+    pub read_batch_bytes_max: usize,
+    /// Objects whose route is remembered.
+    pub routes_max: usize,
+}
+
+impl Default for ProxyOptions {
+    fn default() -> Self {
+        Self {
+            auto_retry_on_stream_closure: true,
+            max_stream_continuation_retries: 3,
+            append_timeout: Duration::from_secs(30),
+            retry_wait_first: Duration::from_millis(2),
+            retry_wait_max: Duration::from_millis(250),
+            read_batch_events_max: 500,
+            read_batch_bytes_max: 1024 * 1024,
+            routes_max: 100_000,
+        }
+    }
+}
+
+/// Serves clients over the stores and documents it is given.
+pub struct Proxy {
+    options: ProxyOptions,
+    limits: Limits,
+    runtime: Runtime,
+    stores: Stores,
+    placement: Placement,
+    documents: ObjectDocuments,
+    routes: Routes,
+    pauses: Arc<dyn Pauses>,
+    moves: Arc<MoveWatch>,
+}
+
+/// What a proxy is built of.
+pub struct ProxyParts {
+    pub options: ProxyOptions,
+    pub limits: Limits,
+    pub runtime: Runtime,
+    pub stores: Stores,
+    pub placement: Placement,
+    pub documents: ObjectDocuments,
+    pub pauses: Arc<dyn Pauses>,
+    pub moves: Arc<MoveWatch>,
+}
+
+impl Proxy {
+    pub fn new(parts: ProxyParts) -> Self {
+        Self {
+            routes: Routes::new(parts.options.routes_max),
+            options: parts.options,
+            limits: parts.limits,
+            runtime: parts.runtime,
+            stores: parts.stores,
+            placement: parts.placement,
+            documents: parts.documents,
+            pauses: parts.pauses,
+            moves: parts.moves,
+        }
+    }
+
+    /// The limits of one append, before those of a store that can do less.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+}
