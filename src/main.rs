@@ -1,1 +1,3 @@
+//! The binary: hands its arguments to the command line.
+
 fn main() {}

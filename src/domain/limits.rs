@@ -34,7 +34,8 @@ pub enum LimitExceeded {
     #[error("events[{index}] has {size} bytes of payload, the limit is {limit}")]
     EventTooLarge { index: usize, size: usize, limit: usize },
     #[error(
-        "the batch has {events} events and {bytes} bytes, the limits are {events_max} and {bytes_max}"
+        "the batch has {events} events and {bytes} bytes, \
+         the limits are {events_max} and {bytes_max}"
     )]
     BatchTooLarge { events: usize, bytes: usize, events_max: usize, bytes_max: usize },
 }

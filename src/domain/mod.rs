@@ -4,6 +4,8 @@
 //! [`object_document`], [`canonical`], [`checksum`], [`error_class`], [`reason`],
 //! [`limits`].
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod canonical;
 pub mod checksum;
 pub mod close_event;
