@@ -4,6 +4,7 @@ pub mod documents;
 pub mod domain;
 pub mod grpc;
 pub mod lock;
+pub mod migration;
 pub mod proxy;
 pub mod runtime;
 pub mod store;

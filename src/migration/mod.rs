@@ -1,0 +1,16 @@
+//! Moving an object's events to another stream or store while it is written.
+//!
+//! Reading order: [`machine`] (pure: what happens next), [`invariants`], [`record`] and
+//! [`journal`] (what is remembered), [`request`] (what is asked), [`effects`] (what is done to the
+//! world), [`runner`] (the only loop), [`throttle`], [`progress`], [`service`] (start, look,
+//! pause, cancel), [`supervisor`] (nothing is left behind).
+
+pub mod error;
+pub mod options;
+pub mod record;
+pub mod request;
+
+pub use error::MigrationError;
+pub use options::{MigrationOptions, MigrationSettings, OnConvergenceFailure};
+pub use record::{Certificate, MigrationRecord, Phase};
+pub use request::{ExpectedSource, MigrationRequest};

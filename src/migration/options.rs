@@ -1,0 +1,125 @@
+//! How migrations run: what an operator may set for one, and what holds for all in a process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::InvalidValue;
+use crate::runtime::duration_text;
+
+/// What to do when the source is written faster than the copy can close it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum OnConvergenceFailure {
+    /// Go on until the close timeout.
+    KeepTrying,
+    /// End when the gap did not shrink in five rounds.
+    Fail,
+    /// Hold the object's appends for a bounded moment when the gap did not shrink in five rounds.
+    PauseSource,
+}
+
+/// The options of one migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrationOptions {
+    /// The longest time from the start to the close; operator's pauses do not count.
+    #[serde(with = "duration_text")]
+    pub close_timeout: Duration,
+    /// The wait after a round that found the source ahead at the close.
+    #[serde(with = "duration_text")]
+    pub catch_up_delay: Duration,
+    pub on_convergence_failure: OnConvergenceFailure,
+    /// The longest that `PAUSE_SOURCE` holds appends, each time.
+    #[serde(with = "duration_text")]
+    pub pause_source_max: Duration,
+    /// None: no limit.
+    pub events_per_second_max: Option<u64>,
+    /// None: no limit.
+    pub bytes_per_second_max: Option<u64>,
+    /// Events and bytes of a page; a page is what is held in memory.
+    pub page_events_max: usize,
+    pub page_bytes_max: usize,
+}
+
+impl Default for MigrationOptions {
+    fn default() -> Self {
+        Self {
+            close_timeout: Duration::from_secs(300),
+            catch_up_delay: Duration::from_millis(100),
+            on_convergence_failure: OnConvergenceFailure::PauseSource,
+            pause_source_max: Duration::from_millis(500),
+            events_per_second_max: None,
+            bytes_per_second_max: None,
+            page_events_max: 1_000,
+            page_bytes_max: 4 * 1024 * 1024,
+        }
+    }
+}
+
+impl MigrationOptions {
+    /// Refuses what could never work.
+    pub fn check(&self) -> Result<(), InvalidValue> {
+        let day = Duration::from_secs(24 * 3600);
+        let in_range = |field, value: Duration, min: Duration, max: Duration| {
+            if (min..=max).contains(&value) {
+                return Ok(());
+            }
+            let problem = format!("must lie between {min:?} and {max:?}, is {value:?}");
+            Err(InvalidValue::new(field, problem))
+        };
+        in_range("close_timeout", self.close_timeout, Duration::from_millis(1), 30 * day)?;
+        in_range("catch_up_delay", self.catch_up_delay, Duration::ZERO, day)?;
+        let minute = Duration::from_secs(60);
+        in_range("pause_source_max", self.pause_source_max, Duration::from_millis(1), minute)?;
+        if !(1..=10_000).contains(&self.page_events_max) {
+            return Err(InvalidValue::new("page_events_max", "must lie between 1 and 10000"));
+        }
+        if !(1024..=64 * 1024 * 1024).contains(&self.page_bytes_max) {
+            return Err(InvalidValue::new("page_bytes_max", "must lie between 1 KiB and 64 MiB"));
+        }
+        for (field, value) in [
+            ("events_per_second_max", self.events_per_second_max),
+            ("bytes_per_second_max", self.bytes_per_second_max),
+        ] {
+            if value == Some(0) {
+                return Err(InvalidValue::new(
+                    field,
+                    "must be at least 1, or left out for no limit",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What holds for all migrations of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MigrationSettings {
+    /// What a request leaves out.
+    pub defaults: MigrationOptions,
+    /// Migrations that run here at once; others wait.
+    pub running_max: usize,
+    /// How long a lock is held without being renewed.
+    #[serde(with = "duration_text")]
+    pub lease_ttl: Duration,
+    /// How often unfinished migrations are looked for, on average.
+    #[serde(with = "duration_text")]
+    pub scan_interval: Duration,
+    /// How often a long migration writes its progress to its record.
+    #[serde(with = "duration_text")]
+    pub record_interval: Duration,
+}
+
+impl Default for MigrationSettings {
+    fn default() -> Self {
+        Self {
+            defaults: MigrationOptions::default(),
+            running_max: 256,
+            lease_ttl: Duration::from_secs(10),
+            scan_interval: Duration::from_secs(5),
+            record_interval: Duration::from_secs(1),
+        }
+    }
+}
