@@ -202,6 +202,9 @@ impl HistoryReader {
 
 fn moved_too_often(object: &ObjectKey) -> ProxyError {
     let retry_after = super::error::RETRY_AFTER;
-    tracing::debug!({ crate::telemetry::fields::OBJECT_ID } = %object.id, "moved on in every round");
+    tracing::debug!(
+        { crate::telemetry::fields::OBJECT_ID } = %object.id,
+        "moved on in every round"
+    );
     ProxyError::TooManyContinuations { followed: RELOADS_MAX, retry_after }
 }
