@@ -2,6 +2,7 @@
 //! documents name exactly what the code has. Each check is shown a planted fault beside it.
 
 mod arrows;
+mod documents;
 mod source;
 mod style;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use source::Source;
 use streamgate::domain::Reason;
+use streamgate::migration::Phase;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -133,4 +135,28 @@ fn every_folder_says_what_it_is_for() {
 fn text_names_no_place_of_one_machine() {
     let found = texts().iter().flat_map(|(path, text)| style::foreign_places(path, text)).collect();
     none(found);
+}
+
+fn document(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn every_reason_has_its_paragraph() {
+    let reasons = Reason::ALL.map(|reason| (reason.as_str(), reason.class().label()));
+    none(documents::reasons(&document("docs/errors.md"), &reasons));
+}
+
+#[test]
+fn every_phase_has_its_row() {
+    none(documents::phases(&document("docs/migration.md"), &Phase::ALL.map(Phase::as_str)));
+}
+
+#[test]
+fn every_metric_has_its_row() {
+    let sources = sources();
+    let named = sources.iter().filter(|source| source.path == "src/telemetry/metrics.rs");
+    let found =
+        named.flat_map(|source| documents::metrics(&document("docs/metrics.md"), &source.literals));
+    none(found.collect());
 }

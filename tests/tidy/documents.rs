@@ -1,0 +1,134 @@
+//! The documents that list what the code has: reasons, metrics and phases, each exactly.
+
+use std::collections::BTreeMap;
+
+/// Both lists as one finding an entry: what only one of them has.
+fn differences(what: &str, code: &[String], document: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
+    for name in code.iter().filter(|name| !document.contains(name)) {
+        found.push(format!("{what} {name} is in the code and not in the document"));
+    }
+    for name in document.iter().filter(|name| !code.contains(name)) {
+        found.push(format!("{what} {name} is in the document and not in the code"));
+    }
+    for (index, name) in document.iter().enumerate() {
+        if document[..index].contains(name) {
+            found.push(format!("{what} {name} is in the document twice"));
+        }
+    }
+    found
+}
+
+/// `docs/errors.md` has a paragraph for each reason, with its class and that class's code.
+pub(crate) fn reasons(document: &str, reasons: &[(&str, &str)]) -> Vec<String> {
+    let codes: BTreeMap<String, String> = rows(document)
+        .filter_map(|cells| Some((quoted(cells.first()?)?, quoted(cells.get(2)?)?)))
+        .collect();
+    let mut listed = Vec::new();
+    let mut found = Vec::new();
+    let mut lines = document.lines();
+    while let Some(line) = lines.next() {
+        let Some(reason) = line.strip_prefix("### ").and_then(quoted) else { continue };
+        let text = lines.by_ref().find(|line| !line.is_empty()).unwrap_or("");
+        if let Some((_, class)) = reasons.iter().find(|(name, _)| *name == reason) {
+            let code = codes.get(*class).map_or("?", String::as_str);
+            if !text.starts_with(&format!("Class `{class}`, code `{code}`. ")) {
+                found.push(format!("reason {reason} is of class {class} with code {code}"));
+            }
+        }
+        listed.push(reason);
+    }
+    let code: Vec<String> = reasons.iter().map(|(name, _)| (*name).to_owned()).collect();
+    found.extend(differences("reason", &code, &listed));
+    found
+}
+
+/// The first cells of `docs/metrics.md` are exactly the names in `telemetry/metrics.rs`.
+pub(crate) fn metrics(document: &str, literals: &[(usize, String)]) -> Vec<String> {
+    let names: Vec<String> =
+        literals.iter().map(|(_, text)| text.clone()).filter(|text| is_metric(text)).collect();
+    if names.is_empty() {
+        return vec!["telemetry/metrics.rs names no metric".into()];
+    }
+    differences("metric", &names, &first_cells(document, is_metric))
+}
+
+/// A name with its unit at the end; labels and prefixes have none.
+fn is_metric(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let units = ["_total", "_seconds", "_bytes", "_events", "_count", "_ratio", "_info"];
+    plain && units.iter().any(|unit| text.ends_with(unit))
+}
+
+/// The first cells of the table of phases in `docs/migration.md` are exactly the phases.
+pub(crate) fn phases(document: &str, phases: &[&str]) -> Vec<String> {
+    let section = document.split("\n## ").find(|section| section.starts_with("Phases"));
+    let Some(section) = section else {
+        return vec!["docs/migration.md has no section called Phases".into()];
+    };
+    let table = section.split("\n### ").next().unwrap_or(section);
+    let code: Vec<String> = phases.iter().map(|phase| (*phase).to_owned()).collect();
+    let upper = |text: &str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+    differences("phase", &code, &first_cells(table, upper))
+}
+
+/// What the first cells of all tables quote, if it passes.
+fn first_cells(document: &str, passes: impl Fn(&str) -> bool) -> Vec<String> {
+    let cells = rows(document).filter_map(|cells| quoted(cells.first()?));
+    cells.filter(|name| passes(name)).collect()
+}
+
+fn rows(document: &str) -> impl Iterator<Item = Vec<&str>> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| "));
+    rows.map(|row| row.trim_end_matches([' ', '|']).split(" | ").collect())
+}
+
+/// The text between backticks, if that is all there is.
+fn quoted(text: &str) -> Option<String> {
+    let inner = text.trim().strip_prefix('`')?.strip_suffix('`')?;
+    (!inner.contains('`')).then(|| inner.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ERRORS: &str = "| class | do | code |\n|---|---|---|\n| `bug` | report | `INTERNAL` |\n\
+        \n### `BROKEN`\n\nClass `bug`, code `INTERNAL`. It broke.\n";
+
+    #[test]
+    fn a_reason_that_only_one_side_knows_is_found() {
+        assert_eq!(reasons(ERRORS, &[("BROKEN", "bug")]), [""; 0]);
+        assert_eq!(reasons(ERRORS, &[("BROKEN", "bug"), ("WORN", "bug")]).len(), 1);
+        assert_eq!(reasons(ERRORS, &[]).len(), 1);
+        assert_eq!(reasons(&format!("{ERRORS}{ERRORS}"), &[("BROKEN", "bug")]).len(), 1);
+    }
+
+    #[test]
+    fn a_reason_of_another_class_or_code_is_found() {
+        assert_eq!(reasons(ERRORS, &[("BROKEN", "corrupt")]).len(), 1);
+        let other = ERRORS.replace("code `INTERNAL`.", "code `ABORTED`.");
+        assert_eq!(reasons(&other, &[("BROKEN", "bug")]).len(), 1);
+    }
+
+    #[test]
+    fn a_metric_that_only_one_side_knows_is_found() {
+        let document = "| name | unit |\n|---|---|\n| `appends_total` | appends |\n";
+        let named = |names: &[&str]| -> Vec<(usize, String)> {
+            names.iter().map(|name| (1, (*name).to_owned())).collect()
+        };
+        assert_eq!(metrics(document, &named(&["appends_total", "outcome"])), [""; 0]);
+        assert_eq!(metrics(document, &named(&["appends_total", "append_seconds"])).len(), 1);
+        assert_eq!(metrics(document, &named(&["append_seconds"])).len(), 2);
+        assert_eq!(metrics(document, &named(&["outcome"])).len(), 1);
+    }
+
+    #[test]
+    fn a_phase_that_only_one_side_knows_is_found() {
+        let document = "# M\n\n## Phases\n\n| `CLOSING` | x |\n\n### A\n\n| `OTHER` | x |\n";
+        assert_eq!(phases(document, &["CLOSING"]), [""; 0]);
+        assert_eq!(phases(document, &["CLOSING", "FAILED"]).len(), 1);
+        assert_eq!(phases(document, &[]).len(), 1);
+        assert_eq!(phases("# M\n", &["CLOSING"]).len(), 1);
+    }
+}
