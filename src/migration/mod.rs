@@ -5,6 +5,8 @@
 //! world), [`runner`] (the only loop), [`throttle`], [`progress`], [`service`] (start, look,
 //! pause, cancel), [`supervisor`] (nothing is left behind).
 
+#![warn(clippy::wildcard_enum_match_arm)]
+
 pub mod error;
 pub mod options;
 pub mod record;
