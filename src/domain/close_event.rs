@@ -15,7 +15,7 @@ pub enum MigrationKind {
 }
 
 /// Where an object goes on after a close.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Continuation(pub StreamRef);
 
@@ -23,7 +23,7 @@ pub struct Continuation(pub StreamRef);
 ///
 /// A system event: never copied, never shown in history, never counted in a version that a
 /// client sees. Once it is durable no append to its stream succeeds, ever (I2).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct CloseEvent {
     pub migration: MigrationId,
     pub kind: MigrationKind,

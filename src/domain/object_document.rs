@@ -135,24 +135,17 @@ impl ObjectDocument {
     }
 
     /// Makes `claim` the running migration and hands out the target. The same claim twice is once.
-    ///
-    /// `finished` is a migration whose record is known to have ended: a pointer to it counts as
-    /// none.
-    pub fn claim(
-        &mut self,
-        claim: &MigrationClaim,
-        finished: Option<MigrationId>,
-    ) -> Result<RunningMigration, IllegalChange> {
+    pub fn claim(&mut self, claim: &MigrationClaim) -> Result<RunningMigration, IllegalChange> {
         if self.active.address != claim.source {
             let (expected, active) = (claim.source.clone(), self.active.address.clone());
             return Err(IllegalChange::SourceNotActive { expected, active });
         }
         match &self.running_migration {
             Some(running) if running.migration == claim.migration => return Ok(running.clone()),
-            Some(running) if Some(running.migration) != finished => {
+            Some(running) => {
                 return Err(IllegalChange::OtherMigrationRunning { running: running.migration });
             }
-            Some(_) | None => {}
+            None => {}
         }
         let stream_id = match &claim.target_stream_id {
             Some(chosen) => chosen.clone(),
@@ -269,12 +262,13 @@ mod tests {
     #[test]
     fn one_migration_at_a_time_and_no_target_twice() {
         let mut document = document();
-        let first = document.claim(&claim(&document, 1), None).unwrap();
-        assert_eq!(document.claim(&claim(&document, 1), None), Ok(first.clone()));
-        let refused = document.claim(&claim(&document, 2), None);
+        let first = document.claim(&claim(&document, 1)).unwrap();
+        assert_eq!(document.claim(&claim(&document, 1)), Ok(first.clone()));
+        let refused = document.claim(&claim(&document, 2));
         let running = first.migration;
         assert_eq!(refused, Err(IllegalChange::OtherMigrationRunning { running }));
-        let second = document.claim(&claim(&document, 2), Some(running)).unwrap();
+        document.release(running);
+        let second = document.claim(&claim(&document, 2)).unwrap();
         assert_ne!(first.target, second.target);
     }
 
@@ -282,7 +276,7 @@ mod tests {
     fn active_moves_only_to_the_continuation_of_the_closed_stream() {
         let mut document = document();
         let source = document.active.address.clone();
-        let running = document.claim(&claim(&document, 1), None).unwrap();
+        let running = document.claim(&claim(&document, 1)).unwrap();
         let close = close(&running, 0, 4);
         assert_eq!(document.reroute(&source, &close), Ok(true));
         assert_eq!(document.active.address, running.target);
@@ -296,12 +290,12 @@ mod tests {
     fn a_version_is_read_from_the_newest_stream_that_reaches_it() {
         let mut document = document();
         let first = document.active.address.clone();
-        let running = document.claim(&claim(&document, 1), None).unwrap();
+        let running = document.claim(&claim(&document, 1)).unwrap();
         document.reroute(&first, &close(&running, 5, 4)).unwrap();
         assert_eq!(document.stream_for(Version(4)).address, first);
         assert_eq!(document.stream_for(Version(5)).address, running.target);
         let second = document.active.address.clone();
-        let running = document.claim(&claim(&document, 2), None).unwrap();
+        let running = document.claim(&claim(&document, 2)).unwrap();
         document.reroute(&second, &close(&running, 0, 9)).unwrap();
         assert_eq!(document.stream_for(Version(4)).address, running.target);
     }

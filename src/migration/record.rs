@@ -67,7 +67,7 @@ impl Phase {
 }
 
 /// Why a migration failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     pub reason: Reason,
     pub message: String,
