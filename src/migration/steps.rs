@@ -87,8 +87,9 @@ pub enum Effect {
     /// Write the target's header, if absent.
     CreateTarget,
     ReadTargetTail,
-    /// Read both sides up to a version and chain their checksums.
+    /// Read both sides from here up to a version and chain their checksums.
     Compare {
+        from: Copied,
         to: Version,
     },
     ReadSource {
