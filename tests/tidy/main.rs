@@ -3,6 +3,7 @@
 
 mod arrows;
 mod documents;
+mod formats;
 mod source;
 mod style;
 
