@@ -61,7 +61,7 @@ fn moved_object() -> (ObjectDocument, CloseEvent) {
         target_base: Some(Version::FIRST),
     };
     let first = claim(&document, 1, &cold);
-    let running = document.claim(&first, None).expect("nothing runs");
+    let running = document.claim(&first).expect("nothing runs");
     let close = CloseEvent {
         migration: running.migration,
         kind: running.kind,
@@ -76,7 +76,7 @@ fn moved_object() -> (ObjectDocument, CloseEvent) {
     };
     document.reroute(&running.source, &close).expect("the source was active");
     let second = claim(&document, 2, &hot);
-    document.claim(&second, None).expect("nothing runs");
+    document.claim(&second).expect("nothing runs");
     (document, close)
 }
 
