@@ -43,21 +43,24 @@ pub(crate) fn reasons(document: &str, reasons: &[(&str, &str)]) -> Vec<String> {
     found
 }
 
-/// The first cells of `docs/metrics.md` are exactly the names in `telemetry/metrics.rs`.
-pub(crate) fn metrics(document: &str, literals: &[(usize, String)]) -> Vec<String> {
-    let names: Vec<String> =
-        literals.iter().map(|(_, text)| text.clone()).filter(|text| is_metric(text)).collect();
+/// The first cells of `docs/metrics.md` are exactly the constants of `telemetry/metrics.rs`, with
+/// the prefix and, for counters, the ending that the registry puts on.
+pub(crate) fn metrics(document: &str, code: &str) -> Vec<String> {
+    let constants = code.lines().filter_map(|line| line.trim().split_once("const "));
+    let names: Vec<String> = constants
+        .filter_map(|(_, rest)| rest.split_once(": &str = \""))
+        .filter_map(|(_, rest)| rest.split_once('"'))
+        .map(|(name, _)| name.to_owned())
+        .collect();
     if names.is_empty() {
         return vec!["telemetry/metrics.rs names no metric".into()];
     }
-    differences("metric", &names, &first_cells(document, is_metric))
-}
-
-/// A name with its unit at the end; labels and prefixes have none.
-fn is_metric(text: &str) -> bool {
-    let plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    let units = ["_total", "_seconds", "_bytes", "_events", "_count", "_ratio", "_info"];
-    plain && units.iter().any(|unit| text.ends_with(unit))
+    let is_ours = |name: &str| name.starts_with("streamgate_");
+    let listed = first_cells(document, is_ours).into_iter().map(|name| {
+        let name = name.trim_start_matches("streamgate_");
+        name.strip_suffix("_total").unwrap_or(name).to_owned()
+    });
+    differences("metric", &names, &listed.collect::<Vec<String>>())
 }
 
 /// The first cells of the table of phases in `docs/migration.md` are exactly the phases.
@@ -113,14 +116,13 @@ mod tests {
 
     #[test]
     fn a_metric_that_only_one_side_knows_is_found() {
-        let document = "| name | unit |\n|---|---|\n| `appends_total` | appends |\n";
-        let named = |names: &[&str]| -> Vec<(usize, String)> {
-            names.iter().map(|name| (1, (*name).to_owned())).collect()
-        };
-        assert_eq!(metrics(document, &named(&["appends_total", "outcome"])), [""; 0]);
-        assert_eq!(metrics(document, &named(&["appends_total", "append_seconds"])).len(), 1);
-        assert_eq!(metrics(document, &named(&["append_seconds"])).len(), 2);
-        assert_eq!(metrics(document, &named(&["outcome"])).len(), 1);
+        let document = "| name | unit |\n|---|---|\n| `streamgate_appends_total` | appends |\n";
+        let appends = "pub const APPENDS: &str = \"appends\";\n";
+        let lag = "pub const LAG: &str = \"lag\";\n";
+        assert_eq!(metrics(document, appends), [""; 0]);
+        assert_eq!(metrics(document, &format!("{appends}{lag}")).len(), 1);
+        assert_eq!(metrics(document, lag).len(), 2);
+        assert_eq!(metrics(document, "").len(), 1);
     }
 
     #[test]
