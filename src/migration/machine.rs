@@ -66,8 +66,14 @@ pub struct Machine {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{step:?} does not expect {outcome:?}")]
 pub struct Unexpected {
-    pub step: Step,
-    pub outcome: Outcome,
+    pub step: Box<Step>,
+    pub outcome: Box<Outcome>,
+}
+
+impl Unexpected {
+    fn new(step: Step, outcome: Outcome) -> Self {
+        Self { step: Box::new(step), outcome: Box::new(outcome) }
+    }
 }
 
 impl Machine {
@@ -98,10 +104,8 @@ impl Machine {
     /// The one external call that is due; none when the migration has ended, or nothing can be
     /// done now.
     pub fn effect(&self) -> Option<&Effect> {
-        match self.step {
-            Step::Ended { .. } | Step::Parked { .. } => None,
-            _ => Some(&self.effect),
-        }
+        let rests = matches!(self.step, Step::Ended { .. } | Step::Parked { .. });
+        (!rests).then_some(&self.effect)
     }
 
     pub fn plan(&self) -> &Plan {
@@ -262,7 +266,7 @@ impl Machine {
             (Step::RecordingFinal { phase }, Outcome::Recorded) => {
                 self.step = Step::Ended { phase };
             }
-            (step, outcome) => return Err(Unexpected { step, outcome }),
+            (step, outcome) => return Err(Unexpected::new(step, outcome)),
         }
         Ok(())
     }
@@ -516,6 +520,7 @@ impl Machine {
         self.go(Step::Sealing { phase, copy: None }, Effect::CreateTarget);
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "any other outcome is the same fault")]
     fn on_sealing(
         &mut self,
         phase: Phase,
@@ -546,7 +551,7 @@ impl Machine {
             Outcome::Removed => {
                 self.go(Step::RecordingFinal { phase }, Effect::RecordFinal { phase });
             }
-            outcome => return Err(Unexpected { step: self.step.clone(), outcome }),
+            outcome => return Err(Unexpected::new(self.step.clone(), outcome)),
         }
         Ok(())
     }
