@@ -1,12 +1,13 @@
 //! The port EventStore: streams that grow at their head, and end for good.
 //!
 //! Reading order: [`contract`] (the trait and its promises), [`request`] (what is asked and
-//! answered), [`error`], [`capabilities`], [`registry`] (the named stores of a deployment), then
-//! the wrappers [`timeout`], [`retry`], [`limit`], [`observe`].
+//! answered), [`judge`] (what that means for a stream, for every backend), [`error`],
+//! [`capabilities`], [`registry`] (the named stores of a deployment).
 
 pub mod capabilities;
 pub mod contract;
 pub mod error;
+pub mod judge;
 pub mod registry;
 pub mod request;
 
