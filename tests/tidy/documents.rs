@@ -75,6 +75,31 @@ pub(crate) fn phases(document: &str, phases: &[&str]) -> Vec<String> {
     differences("phase", &code, &first_cells(table, upper))
 }
 
+/// Links of a document that lead to no file. `path` and the links are relative to the root.
+pub(crate) fn dead_links(path: &str, document: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut found = Vec::new();
+    for (at, _) in document.match_indices("](") {
+        let rest = &document[at + 2..];
+        let target = rest.split([')', '#']).next().unwrap_or("");
+        if target.is_empty() || target.contains("://") {
+            continue;
+        }
+        let mut steps: Vec<&str> = folder.split('/').filter(|step| !step.is_empty()).collect();
+        for step in target.split('/') {
+            match step {
+                ".." => drop(steps.pop()),
+                "." => {}
+                step => steps.push(step),
+            }
+        }
+        if !exists(&steps.join("/")) {
+            found.push(format!("{path}: the link to {target} leads nowhere"));
+        }
+    }
+    found
+}
+
 /// What the first cells of all tables quote, if it passes.
 fn first_cells(document: &str, passes: impl Fn(&str) -> bool) -> Vec<String> {
     let cells = rows(document).filter_map(|cells| quoted(cells.first()?));
@@ -123,6 +148,13 @@ mod tests {
         assert_eq!(metrics(document, &format!("{appends}{lag}")).len(), 1);
         assert_eq!(metrics(document, lag).len(), 2);
         assert_eq!(metrics(document, "").len(), 1);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found() {
+        let links = |text| dead_links("docs/a.md", text, |path| path == "docs/b.md" || path == "C");
+        assert_eq!(links("[b](b.md#x) [c](../C) [a](#here) [w](https://docs.rs/x)"), [""; 0]);
+        assert_eq!(links("[b](../b.md)").len(), 1);
     }
 
     #[test]

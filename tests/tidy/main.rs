@@ -161,3 +161,12 @@ fn every_metric_has_its_row() {
         named.flat_map(|source| documents::metrics(&document("docs/metrics.md"), &source.text));
     none(found.collect());
 }
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let texts = texts();
+    let documents = texts.iter().filter(|(path, _)| path.ends_with(".md"));
+    let exists = |path: &str| root().join(path).exists();
+    let found = documents.flat_map(|(path, text)| documents::dead_links(path, text, exists));
+    none(found.collect());
+}
