@@ -1,4 +1,23 @@
 //! The only place that knows protobuf and `tonic::Status`.
+//!
+//! Reading order: [`server`] (services, bounds, start and stop), `envelope` (what every request
+//! is wrapped in), `scope` (one request), `convert` (messages into values and back), [`status`]
+//! (errors), `event_store`, `deadline`, [`health`], [`metrics`], `method`.
+
+mod convert;
+mod deadline;
+mod envelope;
+mod event_store;
+pub mod health;
+mod method;
+pub mod metrics;
+mod scope;
+pub mod server;
+pub mod status;
+
+pub use health::Health;
+pub use metrics::RpcMetrics;
+pub use server::{GrpcOptions, ServerEnded, ServerParts, serve};
 
 /// The messages and services of `streamgate.v1`, made from `proto/`.
 #[allow(

@@ -1,4 +1,5 @@
 //! Names of fields, spans and metrics, and the watch over appends to objects that move.
 
 pub mod fields;
+pub mod metrics;
 pub mod moves;

@@ -1,0 +1,116 @@
+//! What the server measures of its requests.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use super::method::Method;
+use crate::domain::ErrorClass;
+use crate::telemetry::metrics;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Error(ErrorClass),
+    /// The client went away, or its deadline passed here.
+    Cancelled,
+}
+
+impl Outcome {
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error(class) => class.label(),
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Ok => 0,
+            Self::Cancelled => 1,
+            Self::Error(class) => 2 + class as usize,
+        }
+    }
+}
+
+const OUTCOMES: usize = 2 + ErrorClass::ALL.len();
+const SERIES: usize = Method::ALL.len() * OUTCOMES;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    method: &'static str,
+    outcome: &'static str,
+}
+
+/// Handles made once from a registry that is handed in.
+pub struct RpcMetrics {
+    durations: Family<Labels, Histogram, fn() -> Histogram>,
+    /// The series that were used before: a look at an index instead of one into a map.
+    used: [OnceLock<Histogram>; SERIES],
+    in_flight: Gauge,
+}
+
+fn durations() -> Histogram {
+    Histogram::new(metrics::SECONDS)
+}
+
+impl RpcMetrics {
+    pub fn new(registry: &mut Registry) -> Self {
+        let durations: Family<Labels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(durations);
+        registry.register(
+            metrics::RPC_DURATION_SECONDS,
+            "Time from the first byte of a request to the end of its answer",
+            durations.clone(),
+        );
+        let in_flight = Gauge::default();
+        registry.register(
+            metrics::RPCS_IN_FLIGHT,
+            "Requests that were begun and have not ended",
+            in_flight.clone(),
+        );
+        Self { durations, used: [const { OnceLock::new() }; SERIES], in_flight }
+    }
+
+    pub(crate) fn begun(&self) {
+        self.in_flight.inc();
+    }
+
+    pub(crate) fn ended(&self, method: Method, outcome: Outcome, took: Duration) {
+        self.in_flight.dec();
+        let series = &self.used[method as usize * OUTCOMES + outcome.index()];
+        let series = series.get_or_init(|| {
+            let labels = Labels { method: method.label(), outcome: outcome.label() };
+            self.durations.get_or_create(&labels).clone()
+        });
+        series.observe(took.as_secs_f64());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_and_outcome_has_a_series_of_its_own() {
+        let mut registry = Registry::default();
+        let rpcs = RpcMetrics::new(&mut registry);
+        let errors = ErrorClass::ALL.map(Outcome::Error);
+        for outcome in [Outcome::Ok, Outcome::Cancelled].into_iter().chain(errors) {
+            for method in Method::ALL {
+                rpcs.ended(method, outcome, Duration::from_millis(1));
+            }
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let ones = text.lines().filter(|line| line.contains("_count{") && line.ends_with(" 1"));
+        assert_eq!(ones.count(), SERIES);
+    }
+}

@@ -1,0 +1,13 @@
+//! The names of metrics: snake case, the unit last, `_total` for counters. The registry puts the
+//! prefix and that ending on by itself.
+
+/// Upper bounds of the buckets of every duration: 50 microseconds to 10 seconds.
+pub const SECONDS: [f64; 17] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0,
+];
+
+/// `method`, `outcome`: the time of a request to the end of its answer.
+pub const RPC_DURATION_SECONDS: &str = "rpc_duration_seconds";
+/// Requests that were begun and have not ended.
+pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";
