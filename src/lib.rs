@@ -10,3 +10,5 @@ pub mod proxy;
 pub mod runtime;
 pub mod store;
 pub mod telemetry;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

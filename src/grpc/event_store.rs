@@ -49,8 +49,8 @@ impl EventStoreService for EventStoreApi {
         request: Request<v1::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         let scope = Scope::of(request.extensions());
-        let command = convert::read(request.into_inner())
-            .map_err(|invalid| refuse(&scope, &invalid))?;
+        let command =
+            convert::read(request.into_inner()).map_err(|invalid| refuse(&scope, &invalid))?;
         let reader = self.proxy.read(command).await.map_err(|error| refuse(&scope, &error))?;
         Ok(Response::new(history(reader, scope)))
     }
@@ -60,8 +60,8 @@ impl EventStoreService for EventStoreApi {
         request: Request<v1::GetObjectRequest>,
     ) -> Result<Response<v1::GetObjectResponse>, Status> {
         let scope = Scope::of(request.extensions());
-        let object = object_key(request.into_inner().object)
-            .map_err(|invalid| refuse(&scope, &invalid))?;
+        let object =
+            object_key(request.into_inner().object).map_err(|invalid| refuse(&scope, &invalid))?;
         let view = self.proxy.object(&object).await.map_err(|error| refuse(&scope, &error))?;
         Ok(Response::new(convert::to_object_response(view)))
     }
@@ -71,8 +71,8 @@ impl EventStoreService for EventStoreApi {
         request: Request<v1::ListObjectsRequest>,
     ) -> Result<Response<v1::ListObjectsResponse>, Status> {
         let scope = Scope::of(request.extensions());
-        let command = convert::list(request.into_inner())
-            .map_err(|invalid| refuse(&scope, &invalid))?;
+        let command =
+            convert::list(request.into_inner()).map_err(|invalid| refuse(&scope, &invalid))?;
         let page = self.proxy.list_objects(command).await;
         let page = page.map_err(|error| refuse(&scope, &error))?;
         Ok(Response::new(convert::to_list_response(page)))

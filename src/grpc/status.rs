@@ -147,15 +147,13 @@ impl Refusal for ProxyError {
 
     fn values(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::ObjectNotFound { object } => vec![
-                ("object_name", object.name.to_string()),
-                ("object_id", object.id.to_string()),
-            ],
+            Self::ObjectNotFound { object } => {
+                vec![("object_name", object.name.to_string()), ("object_id", object.id.to_string())]
+            }
             Self::UnknownStore(unknown) => vec![("store", unknown.store.clone())],
-            Self::WrongExpectedVersion(wrong) => vec![
-                ("expected", wrong.expected.to_string()),
-                ("actual", wrong.actual.to_string()),
-            ],
+            Self::WrongExpectedVersion(wrong) => {
+                vec![("expected", wrong.expected.to_string()), ("actual", wrong.actual.to_string())]
+            }
             Self::DuplicateEventId { event_id } => vec![("event_id", event_id.to_string())],
             Self::StreamClosed { stream, continuation } => {
                 let mut values = vec![
@@ -246,10 +244,9 @@ impl Refusal for MigrationError {
 
     fn values(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::ObjectNotFound { object } => vec![
-                ("object_name", object.name.to_string()),
-                ("object_id", object.id.to_string()),
-            ],
+            Self::ObjectNotFound { object } => {
+                vec![("object_name", object.name.to_string()), ("object_id", object.id.to_string())]
+            }
             Self::MigrationNotFound { migration } => vec![("migration_id", migration.to_string())],
             Self::UnknownStore(unknown) => vec![("store", unknown.store.clone())],
             Self::AlreadyRunning { running } => vec![("running_migration", running.to_string())],
