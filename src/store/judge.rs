@@ -30,8 +30,8 @@ pub enum CloseVerdict {
 /// Judges an append to a stream that ends in `tail`. `find` looks an id up in the stream.
 ///
 /// Order: ids, maker, closed, base, expected version. Ids come first so that a repeated append
-/// meets its first answer whatever happened to the stream since (I8). On a removed stream nothing is
-/// looked up: its refusal is that of a closed one, in every backend alike.
+/// meets its first answer whatever happened to the stream since (I8). On a removed stream nothing
+/// is looked up: its refusal is that of a closed one, in every backend alike.
 pub fn append(
     tail: &Tail,
     append: &Append,

@@ -1,12 +1,15 @@
 //! The decision page on stored formats, held against what the code writes.
 
+use std::time::Duration;
 use streamgate::documents::{DocumentKey, objects};
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::object_document::MigrationClaim;
 use streamgate::domain::{
     Checksum, CloseEvent, Continuation, Digest, Event, EventId, Head, MigrationId, ObjectDocument,
-    ObjectKey, StoreName, StreamRef, Timestamp, Version, canonical,
+    ObjectKey, Reason, StoreName, StreamRef, Timestamp, Version, canonical,
 };
+use streamgate::migration::record::{Certificate, Failure, Orders, RecordedProgress};
+use streamgate::migration::{MigrationOptions, MigrationRecord, OnConvergenceFailure, Phase};
 use uuid::Uuid;
 
 const PAGE: &str = include_str!("../../docs/decisions/0002-stored-formats.md");
@@ -87,4 +90,61 @@ fn records_are_written_as_the_page_says() {
     let written = objects::encode(&document);
     page_shows("object document", std::str::from_utf8(&written).expect("JSON is UTF-8"));
     page_shows("CloseEvent", &serde_json::to_string(&close).expect("no part of it can fail"));
+}
+
+/// A record with something in every member, though no migration has all of it at once.
+fn record() -> MigrationRecord {
+    let (document, close) = moved_object();
+    let moment = |second: i64| Timestamp::from_nanos((1_700_000_000 + second) * 1_000_000_000);
+    let checksum = close.checksum.expect("the example has one");
+    MigrationRecord {
+        migration: close.migration,
+        request_id: "move A/1 to cold".into(),
+        object: document.object,
+        kind: close.kind,
+        source: document.terminated_streams[0].stream.clone(),
+        target_store: document.active.address.store.clone(),
+        target_stream_id: None,
+        target_base: Some(Version::FIRST),
+        target: Some(document.active.address),
+        options: MigrationOptions {
+            close_timeout: Duration::from_secs(300),
+            catch_up_delay: Duration::from_millis(100),
+            on_convergence_failure: OnConvergenceFailure::PauseSource,
+            pause_source_max: Duration::from_millis(500),
+            events_per_second_max: Some(50_000),
+            bytes_per_second_max: None,
+            page_events_max: 1_000,
+            page_bytes_max: 4_194_304,
+        },
+        labels: [("ticket".into(), "4711".into())].into(),
+        phase: Phase::CatchingUp,
+        orders: Orders { paused: true, ..Orders::default() },
+        provisional: false,
+        released: false,
+        failure: Some(Failure { reason: Reason::CloseTimeout, message: "too slow".into() }),
+        progress: RecordedProgress::default(),
+        certificate: Some(Certificate {
+            events: 1,
+            head: close.head,
+            source_checksum: checksum,
+            target_checksum: checksum,
+            verified_at: moment(3),
+        }),
+        token: 7,
+        owner: Some("proxy-1".into()),
+        lease_expires_at: Some(moment(12)),
+        created_at: moment(0),
+        updated_at: moment(2),
+        ended_at: None,
+        paused_since: Some(moment(1)),
+        paused_ms: 0,
+    }
+}
+
+#[test]
+fn migrations_are_remembered_as_the_page_says() {
+    let written = objects::encode(&record());
+    let written = std::str::from_utf8(&written).expect("JSON is UTF-8");
+    page_shows("record", written);
 }
