@@ -1,7 +1,5 @@
 //! The documents that list what the code has: reasons, metrics and phases, each exactly.
 
-use std::collections::BTreeMap;
-
 /// Both lists as one finding an entry: what only one of them has.
 fn differences(what: &str, code: &[String], document: &[String]) -> Vec<String> {
     let mut found = Vec::new();
@@ -19,19 +17,27 @@ fn differences(what: &str, code: &[String], document: &[String]) -> Vec<String> 
     found
 }
 
-/// `docs/errors.md` has a paragraph for each reason, with its class and that class's code.
-pub(crate) fn reasons(document: &str, reasons: &[(&str, &str)]) -> Vec<String> {
-    let codes: BTreeMap<String, String> = rows(document)
-        .filter_map(|cells| Some((quoted(cells.first()?)?, quoted(cells.get(2)?)?)))
-        .collect();
+/// `docs/errors.md` has a row for each class with its code, and a paragraph for each reason with
+/// its class and that class's code.
+pub(crate) fn errors(
+    document: &str,
+    classes: &[(&str, String)],
+    reasons: &[(&str, &str)],
+) -> Vec<String> {
+    let pair = |left: &str, right: &str| format!("{left} ({right})");
+    let rows = rows(document)
+        .filter_map(|cells| Some(pair(&quoted(cells.first()?)?, &quoted(cells.get(2)?)?)));
+    let code: Vec<String> = classes.iter().map(|(class, code)| pair(class, code)).collect();
+    let mut found = differences("class", &code, &rows.collect::<Vec<String>>());
+
     let mut listed = Vec::new();
-    let mut found = Vec::new();
     let mut lines = document.lines();
     while let Some(line) = lines.next() {
         let Some(reason) = line.strip_prefix("### ").and_then(quoted) else { continue };
         let text = lines.by_ref().find(|line| !line.is_empty()).unwrap_or("");
         if let Some((_, class)) = reasons.iter().find(|(name, _)| *name == reason) {
-            let code = codes.get(*class).map_or("?", String::as_str);
+            let code = classes.iter().find(|(name, _)| name == class);
+            let code = code.map_or("?", |(_, code)| code.as_str());
             if !text.starts_with(&format!("Class `{class}`, code `{code}`. ")) {
                 found.push(format!("reason {reason} is of class {class} with code {code}"));
             }
@@ -124,19 +130,31 @@ mod tests {
     const ERRORS: &str = "| class | do | code |\n|---|---|---|\n| `bug` | report | `INTERNAL` |\n\
         \n### `BROKEN`\n\nClass `bug`, code `INTERNAL`. It broke.\n";
 
+    fn errors_of(document: &str, code: &str, reasons: &[(&str, &str)]) -> usize {
+        errors(document, &[("bug", code.into())], reasons).len()
+    }
+
     #[test]
     fn a_reason_that_only_one_side_knows_is_found() {
-        assert_eq!(reasons(ERRORS, &[("BROKEN", "bug")]), [""; 0]);
-        assert_eq!(reasons(ERRORS, &[("BROKEN", "bug"), ("WORN", "bug")]).len(), 1);
-        assert_eq!(reasons(ERRORS, &[]).len(), 1);
-        assert_eq!(reasons(&format!("{ERRORS}{ERRORS}"), &[("BROKEN", "bug")]).len(), 1);
+        assert_eq!(errors_of(ERRORS, "INTERNAL", &[("BROKEN", "bug")]), 0);
+        assert_eq!(errors_of(ERRORS, "INTERNAL", &[("BROKEN", "bug"), ("WORN", "bug")]), 1);
+        assert_eq!(errors_of(ERRORS, "INTERNAL", &[]), 1);
+        let (_, paragraph) = ERRORS.split_once("\n\n").unwrap();
+        let twice = format!("{ERRORS}\n{paragraph}");
+        assert_eq!(errors_of(&twice, "INTERNAL", &[("BROKEN", "bug")]), 1);
     }
 
     #[test]
     fn a_reason_of_another_class_or_code_is_found() {
-        assert_eq!(reasons(ERRORS, &[("BROKEN", "corrupt")]).len(), 1);
+        assert_eq!(errors_of(ERRORS, "INTERNAL", &[("BROKEN", "corrupt")]), 1);
         let other = ERRORS.replace("code `INTERNAL`.", "code `ABORTED`.");
-        assert_eq!(reasons(&other, &[("BROKEN", "bug")]).len(), 1);
+        assert_eq!(errors_of(&other, "INTERNAL", &[("BROKEN", "bug")]), 1);
+    }
+
+    #[test]
+    fn a_class_with_another_code_is_found() {
+        let everywhere = ERRORS.replace("code `INTERNAL`.", "code `ABORTED`.");
+        assert_eq!(errors_of(&everywhere, "ABORTED", &[("BROKEN", "bug")]), 2);
     }
 
     #[test]

@@ -11,7 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use source::Source;
-use streamgate::domain::Reason;
+use streamgate::domain::{ErrorClass, Reason};
+use streamgate::grpc::status::code_of;
 use streamgate::migration::Phase;
 
 fn root() -> &'static Path {
@@ -144,8 +145,21 @@ fn document(path: &str) -> String {
 
 #[test]
 fn every_reason_has_its_paragraph() {
+    let classes = ErrorClass::ALL.map(|class| (class.label(), code_word(code_of(class))));
     let reasons = Reason::ALL.map(|reason| (reason.as_str(), reason.class().label()));
-    none(documents::reasons(&document("docs/errors.md"), &reasons));
+    none(documents::errors(&document("docs/errors.md"), &classes, &reasons));
+}
+
+/// `FailedPrecondition` as the wire and everybody else spells it.
+fn code_word(code: impl std::fmt::Debug) -> String {
+    let mut word = String::new();
+    for character in format!("{code:?}").chars() {
+        if character.is_uppercase() && !word.is_empty() {
+            word.push('_');
+        }
+        word.push(character.to_ascii_uppercase());
+    }
+    word
 }
 
 #[test]
