@@ -35,6 +35,13 @@ pub struct ReadRange {
     pub bytes_max: usize,
 }
 
+impl ReadRange {
+    /// Whether a page that holds this much already takes one more event of `size` bytes.
+    pub fn has_room(&self, events: usize, bytes: usize, size: usize) -> bool {
+        events == 0 || (events < self.events_max && bytes.saturating_add(size) <= self.bytes_max)
+    }
+}
+
 /// Events in ascending order without gaps, and the end of their stream as it was then.
 #[derive(Clone, Debug)]
 pub struct Page {
