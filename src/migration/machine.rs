@@ -31,6 +31,8 @@ pub struct Plan {
     /// The first version that is copied.
     pub target_base: Version,
     pub on_convergence_failure: OnConvergenceFailure,
+    /// The most events that are left to copy when appends are held back for it.
+    pub pause_gap_max: u64,
 }
 
 /// What the runner knows at the moment of a step, beside the outcome.
@@ -53,9 +55,9 @@ pub struct Machine {
     /// Where the copy goes, once the document has handed it out.
     target: Option<StreamAddress>,
     copied: Copied,
-    iteration: u32,
-    close_attempts: u32,
     source_head: Head,
+    /// The source's head when this round began: the round ends when the copy has it.
+    round_end: Option<Version>,
     /// Appends of the object are held back by this migration.
     source_paused: bool,
     gap_min: Option<u64>,
@@ -92,9 +94,8 @@ impl Machine {
             target,
             copied: Copied::nothing(plan.target_base),
             plan,
-            iteration: 0,
-            close_attempts: 0,
             source_head: Head::NONE,
+            round_end: None,
             source_paused: false,
             gap_min: None,
             rounds_without_progress: 0,
@@ -122,15 +123,6 @@ impl Machine {
 
     pub fn copied(&self) -> Copied {
         self.copied
-    }
-
-    /// Rounds of catch-up, from 1.
-    pub fn iteration(&self) -> u32 {
-        self.iteration
-    }
-
-    pub fn close_attempts(&self) -> u32 {
-        self.close_attempts
     }
 
     /// The newest head of the source that was seen.
@@ -335,7 +327,6 @@ impl Machine {
         if is_closed {
             return self.give_up(failure(Reason::TargetDiverged, "the target was closed"));
         }
-        self.iteration += 1;
         let there = head.next().max(self.plan.target_base);
         match there.cmp(&self.copied.next) {
             Ordering::Equal => self.safe_point(facts),
@@ -370,8 +361,13 @@ impl Machine {
         }
         // The page that reached the head is followed by the close itself: nothing tells better
         // whether more has come.
-        if self.copied.next >= self.source_head.next() {
+        let head = self.source_head;
+        if self.copied.next >= head.next() {
             return self.try_to_close(facts);
+        }
+        let round_end = *self.round_end.get_or_insert(head.next());
+        if self.copied.next >= round_end && self.is_stuck_after_round(head) {
+            return self.on_stuck(Step::Reading, Effect::ReadSource { at: self.copied });
         }
         self.safe_point(facts);
     }
@@ -406,7 +402,6 @@ impl Machine {
         if self.must_stop(facts) {
             return;
         }
-        self.close_attempts += 1;
         let head = Head::before(self.copied.next);
         self.go(Step::Closing, Effect::CloseSource { head, checksum: self.copied.source });
     }
@@ -420,37 +415,51 @@ impl Machine {
 
     fn on_head_moved(&mut self, head: Head, facts: &Facts) {
         self.source_head = head;
-        self.iteration += 1;
-        self.note_gap(head.next().0.saturating_sub(self.copied.next.0));
+        let is_stuck = self.is_stuck_after_round(head);
         // While appends are held nothing new comes from here; what came before is copied at once.
         self.source_paused = self.source_paused && facts.source_held;
         if self.source_paused {
             return self.safe_point(facts);
         }
-        if self.rounds_without_progress < ROUNDS_WITHOUT_PROGRESS_MAX {
-            return self.go(Step::Waiting, Effect::Wait);
+        if is_stuck {
+            return self.on_stuck(Step::Waiting, Effect::Wait);
         }
-        match self.plan.on_convergence_failure {
-            OnConvergenceFailure::KeepTrying => self.go(Step::Waiting, Effect::Wait),
-            OnConvergenceFailure::Fail => {
-                let message = "the gap at the close did not shrink in five rounds";
-                self.give_up(failure(Reason::NotConverging, message));
-            }
-            OnConvergenceFailure::PauseSource => {
-                self.rounds_without_progress = 0;
-                self.go(Step::PausingSource, Effect::PauseSource);
-            }
-        }
+        self.go(Step::Waiting, Effect::Wait);
     }
 
-    fn note_gap(&mut self, gap: u64) {
+    /// Ends a round of catch-up that found the source at `head`; true when the gap did not shrink
+    /// for too many rounds.
+    fn is_stuck_after_round(&mut self, head: Head) -> bool {
+        self.round_end = Some(head.next());
+        if self.plan.on_convergence_failure == OnConvergenceFailure::KeepTrying {
+            return false;
+        }
+        let gap = head.next().0.saturating_sub(self.copied.next.0);
         if self.gap_min.is_none_or(|least| gap < least) {
             self.gap_min = Some(gap);
             self.rounds_without_progress = 0;
         } else {
-            // Saturates, so that a migration that keeps trying has finitely many states.
-            self.rounds_without_progress =
-                (self.rounds_without_progress + 1).min(ROUNDS_WITHOUT_PROGRESS_MAX);
+            self.rounds_without_progress += 1;
+        }
+        self.rounds_without_progress >= ROUNDS_WITHOUT_PROGRESS_MAX
+    }
+
+    /// The strategy decides; `otherwise` is what comes next when it decides to go on as before.
+    fn on_stuck(&mut self, otherwise: Step, effect: Effect) {
+        self.rounds_without_progress = 0;
+        let gap = self.source_head.next().0.saturating_sub(self.copied.next.0);
+        match self.plan.on_convergence_failure {
+            OnConvergenceFailure::Fail => {
+                let message = "the gap at the close did not shrink in five rounds";
+                self.give_up(failure(Reason::NotConverging, message));
+            }
+            // A pause that cannot be kept would stall writers for nothing.
+            OnConvergenceFailure::PauseSource if gap <= self.plan.pause_gap_max => {
+                self.go(Step::PausingSource, Effect::PauseSource);
+            }
+            OnConvergenceFailure::PauseSource | OnConvergenceFailure::KeepTrying => {
+                self.go(otherwise, effect);
+            }
         }
     }
 }

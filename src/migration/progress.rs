@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::machine::Machine;
 use super::record::{MigrationRecord, RecordedProgress};
+use super::steps::{Effect, Outcome};
 use crate::domain::Head;
 use crate::telemetry::moves::{MoveStats, Stall};
 
@@ -93,6 +94,8 @@ pub struct Meter {
     before: RecordedProgress,
     events: u64,
     bytes: u64,
+    iteration: u32,
+    close_attempts: u32,
     began: Duration,
     /// Events per second, smoothed over about a second.
     rate: f64,
@@ -101,7 +104,27 @@ pub struct Meter {
 
 impl Meter {
     pub fn new(before: RecordedProgress, now: Duration) -> Self {
-        Self { before, events: 0, bytes: 0, began: now, rate: 0.0, last: (now, 0) }
+        Self {
+            before,
+            events: 0,
+            bytes: 0,
+            iteration: 1,
+            close_attempts: 0,
+            began: now,
+            rate: 0.0,
+            last: (now, 0),
+        }
+    }
+
+    /// A close that found the source ahead begins another round of catch-up.
+    pub fn note_round(&mut self, effect: &Effect, outcome: &Outcome) {
+        if !matches!(effect, Effect::CloseSource { .. }) || *outcome == Outcome::Lost {
+            return;
+        }
+        self.close_attempts += 1;
+        if matches!(outcome, Outcome::HeadMoved { .. }) {
+            self.iteration += 1;
+        }
     }
 
     pub fn note_copied(&mut self, events: u64, bytes: u64) {
@@ -113,14 +136,14 @@ impl Meter {
         self.update_rate(now);
         let target_head = Head::before(machine.copied().next);
         let mut progress = Progress {
-            iteration: self.before.iteration.saturating_add(machine.iteration()),
+            iteration: self.before.iteration.saturating_add(self.iteration),
             // The source is at least as long as the verified copy of it.
             source_head: machine.source_head().max(target_head),
             target_head,
             events_copied: self.before.events_copied + self.events,
             bytes_copied: self.before.bytes_copied + self.bytes,
             events_per_second: self.rate,
-            close_attempts: self.before.close_attempts.saturating_add(machine.close_attempts()),
+            close_attempts: self.before.close_attempts.saturating_add(self.close_attempts),
             appends_redirected: self.before.appends_redirected + stats.redirected(),
             stall: self.stall(stats),
             ..Progress::default()

@@ -197,6 +197,7 @@ impl Runner {
     }
 
     async fn after_outcome(&mut self, run: &mut Run, effect: &Effect, outcome: &Outcome) {
+        run.meter.note_round(effect, outcome);
         match (effect, outcome) {
             (Effect::AppendTarget { count, .. }, Outcome::Appended) => {
                 run.meter.note_copied(*count, self.performer.page_bytes());
@@ -317,5 +318,6 @@ fn plan_of(record: &MigrationRecord) -> Plan {
         source: record.source.clone(),
         target_base: record.target_base.unwrap_or(Version::FIRST),
         on_convergence_failure: record.options.on_convergence_failure,
+        pause_gap_max: record.options.page_events_max as u64,
     }
 }

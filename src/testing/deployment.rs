@@ -1,0 +1,131 @@
+//! Whole proxies in one process, over shared stores: what scenarios, the crash matrix and the
+//! simulation run on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::coordination::{HoldOptions, InProcessLock, InProcessPauses};
+use crate::documents::{DocumentStore, ObjectDocuments};
+use crate::domain::limits::Limits;
+use crate::domain::{Event, ObjectKey, StoreName};
+use crate::lock::{Lock, Owner};
+use crate::migration::{Journal, MigrationParts, MigrationSettings, Migrations};
+use crate::proxy::{Proxy, ProxyError, ProxyOptions, ProxyParts, ReadCommand, ReadStart};
+use crate::runtime::{Clock, Entropy, Runtime, Shutdown};
+use crate::store::{EventStore, Placement, Stores};
+use crate::telemetry::moves::MoveWatch;
+use crate::testing::faulty::{FaultPlan, FaultyDocuments, FaultyLock, FaultyStore};
+
+/// The durable part: stores, documents and the lock, which outlive every process.
+pub struct Deployment {
+    /// Names as they appear in fault plans, with the stores; new objects go to the first.
+    pub stores: Vec<(&'static str, Arc<dyn EventStore>)>,
+    pub documents: Arc<dyn DocumentStore>,
+    pub lock: Arc<InProcessLock>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub proxy_options: ProxyOptions,
+    pub migration_settings: MigrationSettings,
+}
+
+/// One proxy as a process would hold it.
+pub struct Process {
+    pub proxy: Arc<Proxy>,
+    pub migrations: Migrations,
+    pub runtime: Runtime,
+    pub plan: FaultPlan,
+}
+
+impl Deployment {
+    pub fn new(
+        stores: Vec<(&'static str, Arc<dyn EventStore>)>,
+        documents: Arc<dyn DocumentStore>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        Self {
+            stores,
+            documents,
+            lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
+            clock,
+            entropy,
+            proxy_options: ProxyOptions::default(),
+            migration_settings: MigrationSettings::default(),
+        }
+    }
+
+    /// Starts a proxy whose calls to the outside meet the fates that `plan` decides.
+    pub fn process(&self, name: &str, plan: &FaultPlan) -> Process {
+        let runtime = Runtime {
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+            shutdown: Shutdown::new(),
+        };
+        let named = self.stores.iter().map(|(part, store)| {
+            let faulty = FaultyStore::new(part, Arc::clone(store), plan.clone());
+            (store_name(part), Arc::new(faulty) as Arc<dyn EventStore>)
+        });
+        let stores = Stores::new(named.collect::<BTreeMap<_, _>>());
+        let documents: Arc<dyn DocumentStore> =
+            Arc::new(FaultyDocuments::new(Arc::clone(&self.documents), plan.clone()));
+        let lock: Arc<dyn Lock> = Arc::new(FaultyLock::new(self.lock.clone(), plan.clone()));
+        let pauses =
+            Arc::new(InProcessPauses::new(HoldOptions::default(), Arc::clone(&self.clock)));
+        let moves = Arc::new(MoveWatch::default());
+        let objects = ObjectDocuments::new(Arc::clone(&documents));
+        let proxy = Proxy::new(ProxyParts {
+            options: self.proxy_options.clone(),
+            limits: Limits::default(),
+            runtime: runtime.clone(),
+            stores: stores.clone(),
+            placement: Placement::new(store_name(self.stores[0].0)),
+            documents: objects.clone(),
+            pauses: pauses.clone(),
+            moves: Arc::clone(&moves),
+        });
+        let migrations = Migrations::new(MigrationParts {
+            settings: self.migration_settings.clone(),
+            runtime: runtime.clone(),
+            stores,
+            objects,
+            journal: Journal::new(documents),
+            lock,
+            pauses,
+            moves,
+            owner: Owner(name.to_owned()),
+        });
+        Process { proxy: Arc::new(proxy), migrations, runtime, plan: plan.clone() }
+    }
+
+    /// A proxy that nothing befalls, with its supervisor.
+    pub fn healthy(&self, name: &str) -> Process {
+        let process = self.process(name, &FaultPlan::none());
+        let supervise = process.migrations.clone().supervise();
+        process.runtime.shutdown.spawn(supervise);
+        process
+    }
+}
+
+impl Process {
+    /// The whole history of an object as this proxy reads it.
+    pub async fn history(&self, object: &ObjectKey) -> Result<Vec<Event>, ProxyError> {
+        let command = ReadCommand {
+            object: object.clone(),
+            start: ReadStart::First,
+            events_max: None,
+            bytes_max: None,
+        };
+        let mut reader = self.proxy.read(command).await?;
+        let mut events = Vec::new();
+        while let Some(batch) = reader.next_batch().await? {
+            assert_eq!(batch.first.0, events.len() as u64, "{object}: a gap or a repeat");
+            events.extend(batch.events);
+        }
+        Ok(events)
+    }
+}
+
+/// The name of a store in tests.
+pub fn store_name(name: &str) -> StoreName {
+    StoreName::new(name).expect("tests name stores well")
+}

@@ -1,0 +1,8 @@
+//! Migrations of whole proxies over stores that fail: scenarios, races by name, and the crash
+//! matrix.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+mod crash_matrix;
+mod kit;
+mod races;
+mod scenarios;
