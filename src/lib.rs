@@ -1,6 +1,7 @@
 //! Streamgate: a gRPC proxy in front of event stores that moves streams while they are written.
 
 pub mod backends;
+pub mod cli;
 pub mod coordination;
 pub mod documents;
 pub mod domain;
