@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`server`] (services, bounds, start and stop), `envelope` (what every request
 //! is wrapped in), `scope` (one request), `convert` (messages into values and back), [`status`]
-//! (errors), `event_store`, `deadline`, [`health`], [`metrics`], `method`.
+//! (errors), `event_store`, `migration`, `deadline`, [`health`], [`metrics`], `method`.
 
 mod convert;
 mod deadline;
@@ -11,6 +11,7 @@ mod event_store;
 pub mod health;
 mod method;
 pub mod metrics;
+mod migration;
 mod scope;
 pub mod server;
 pub mod status;

@@ -13,10 +13,13 @@ use super::envelope::EnvelopeLayer;
 use super::event_store::EventStoreApi;
 use super::health::Health;
 use super::metrics::RpcMetrics;
+use super::migration::MigrationApi;
 use super::scope::Shared;
 use super::v1::event_store_service_server::EventStoreServiceServer;
+use super::v1::migration_service_server::MigrationServiceServer;
 use crate::domain::InvalidValue;
 use crate::domain::limits::Limits;
+use crate::migration::{MigrationOptions, Migrations};
 use crate::proxy::Proxy;
 use crate::runtime::{Runtime, duration_text};
 
@@ -74,6 +77,9 @@ pub struct ServerParts {
     pub options: GrpcOptions,
     pub runtime: Runtime,
     pub proxy: Arc<Proxy>,
+    pub migrations: Migrations,
+    /// What a migration's request leaves out.
+    pub migration_defaults: MigrationOptions,
     pub metrics: RpcMetrics,
     pub health: Health,
 }
@@ -100,9 +106,14 @@ pub async fn serve(
     listener: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), ServerEnded> {
-    let ServerParts { options, runtime, proxy, metrics, health } = parts;
+    let ServerParts { options, runtime, proxy, migrations, metrics, health, .. } = parts;
     let bytes_max = message_bytes_max(proxy.limits());
     let entropy = Arc::clone(&runtime.entropy);
+    let migrations = MigrationServiceServer::new(MigrationApi {
+        migrations,
+        defaults: parts.migration_defaults,
+        shutdown: runtime.shutdown.clone(),
+    });
     let shared = Shared::new(runtime, metrics, options.in_flight_max);
     let events = EventStoreServiceServer::new(EventStoreApi { proxy, entropy })
         .max_decoding_message_size(bytes_max);
@@ -112,6 +123,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(options.keepalive_timeout))
         .layer(EnvelopeLayer(shared))
         .add_service(events)
+        .add_service(migrations)
         .add_service(HealthServer::new(health.service()))
         .add_service(reflection().build_v1().expect("our own descriptors are whole"))
         .add_service(reflection().build_v1alpha().expect("our own descriptors are whole"))

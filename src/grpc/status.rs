@@ -326,6 +326,20 @@ pub(crate) fn refuse(scope: &Scope, refusal: &dyn Refusal) -> Status {
     }
 }
 
+/// The status that a record's failure stands for.
+pub(crate) fn status_of_failure(reason: Reason, message: String) -> Status {
+    build(reason, message, Vec::new(), Vec::new(), None)
+}
+
+/// Ends a stream because the server stops. It carries no reason: nothing was refused, and the
+/// same call goes on at another server, or here after the restart.
+pub(crate) fn stopping(scope: &Scope) -> Status {
+    scope.settle_error(ErrorClass::Unavailable);
+    let mut details = ErrorDetails::new();
+    details.set_retry_info(Some(BUSY_RETRY_AFTER));
+    Status::with_error_details(Code::Unavailable, "the server stops; connect again", details)
+}
+
 fn build(
     reason: Reason,
     message: String,

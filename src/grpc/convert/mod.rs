@@ -1,9 +1,10 @@
 //! Messages into our own values, once, and back. Every fault of a request is found and named by
 //! the path of its field.
 //!
-//! Reading order: this file (what all requests share), [`event_store`].
+//! Reading order: this file (what all requests share), [`event_store`], [`migration`].
 
 pub(crate) mod event_store;
+pub(crate) mod migration;
 
 use super::status::InvalidRequest;
 use super::v1;
