@@ -2,6 +2,7 @@
 
 pub mod backends;
 pub mod cli;
+pub mod config;
 pub mod coordination;
 pub mod documents;
 pub mod domain;

@@ -6,6 +6,7 @@ use super::{Event, InvalidValue};
 
 /// What one append may hold. A store may offer less than the defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Limits {
     pub event_bytes_max: usize,
     pub batch_events_max: usize,

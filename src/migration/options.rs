@@ -123,3 +123,24 @@ impl Default for MigrationSettings {
         }
     }
 }
+
+impl MigrationSettings {
+    /// Refuses what could never work.
+    pub fn check(&self) -> Vec<InvalidValue> {
+        let defaults = self.defaults.check().err().map(|fault| fault.within("defaults"));
+        let mut faults: Vec<InvalidValue> = defaults.into_iter().collect();
+        if self.running_max == 0 {
+            faults.push(InvalidValue::new("running_max", "must be at least 1"));
+        }
+        for (field, value, min) in [
+            ("lease_ttl", self.lease_ttl, Duration::from_millis(100)),
+            ("scan_interval", self.scan_interval, Duration::from_millis(10)),
+            ("record_interval", self.record_interval, Duration::from_millis(10)),
+        ] {
+            if value < min {
+                faults.push(InvalidValue::new(field, format!("must be at least {min:?}")));
+            }
+        }
+        faults
+    }
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{ObjectDocuments, Routes};
+use crate::domain::InvalidValue;
 use crate::domain::limits::Limits;
 use crate::lock::Pauses;
 use crate::runtime::{Runtime, duration_text};
@@ -61,6 +62,35 @@ impl Default for ProxyOptions {
             read_batch_bytes_max: 1024 * 1024,
             routes_max: 100_000,
         }
+    }
+}
+
+impl ProxyOptions {
+    /// Refuses what could never work.
+    pub fn check(&self) -> Vec<InvalidValue> {
+        let mut faults = Vec::new();
+        for (field, value) in [
+            ("append_timeout", self.append_timeout),
+            ("retry_wait_first", self.retry_wait_first),
+        ] {
+            if value.is_zero() {
+                faults.push(InvalidValue::new(field, "must be more than nothing"));
+            }
+        }
+        if self.retry_wait_max < self.retry_wait_first {
+            let problem = "must be at least retry_wait_first";
+            faults.push(InvalidValue::new("retry_wait_max", problem));
+        }
+        for (field, value) in [
+            ("read_batch_events_max", self.read_batch_events_max),
+            ("read_batch_bytes_max", self.read_batch_bytes_max),
+            ("routes_max", self.routes_max),
+        ] {
+            if value == 0 {
+                faults.push(InvalidValue::new(field, "must be at least 1"));
+            }
+        }
+        faults
     }
 }
 

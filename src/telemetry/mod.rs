@@ -1,5 +1,7 @@
 //! Names of fields, spans and metrics, and the watch over appends to objects that move.
 
 pub mod fields;
+pub mod http;
+pub mod logs;
 pub mod metrics;
 pub mod moves;

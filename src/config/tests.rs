@@ -1,0 +1,231 @@
+//! Settings from their layers, and the file that shows them all.
+
+use super::*;
+
+fn file(text: &str) -> Layers {
+    Layers { file: Some((PathBuf::from("test.toml"), text.to_owned())), ..Layers::default() }
+}
+
+fn faults(layers: Layers) -> Vec<String> {
+    let ConfigFaults(faults) = Config::assemble(layers).unwrap_err();
+    faults.iter().map(InvalidValue::to_string).collect()
+}
+
+const SHOWN: &str = include_str!("../../config/default.toml");
+
+#[test]
+fn without_any_source_one_durable_store_serves_on_this_machine_alone() {
+    let config = Config::assemble(Layers::default()).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:7400");
+    assert_eq!(config.server.http_listen.to_string(), "127.0.0.1:7401");
+    assert_eq!(config.documents.store.as_str(), "main");
+    let [store] = config.stores.as_slice() else { panic!("{:?}", config.stores) };
+    let StoreKind::Embedded { path, .. } = &store.kind else { panic!("{store:?}") };
+    assert_eq!(path, &PathBuf::from("streamgate-data/main"));
+}
+
+#[test]
+fn the_shown_file_holds_the_defaults() {
+    let config = Config::assemble(file(SHOWN)).unwrap();
+    assert_eq!(config, Config::assemble(Layers::default()).unwrap());
+}
+
+#[test]
+fn the_shown_file_shows_every_setting() {
+    let mut config = Config::assemble(Layers::default()).unwrap();
+    // What is left out has no place in a file; these stand in it as comments.
+    config.migration.defaults.events_per_second_max = Some(1);
+    config.migration.defaults.bytes_per_second_max = Some(1);
+    config.stores.push(StoreSettings {
+        name: StoreSettings::usual_name(),
+        kind: StoreKind::Memory(Default::default()),
+    });
+    config.placement = vec![PlacementRule {
+        object_name: "crm.*".into(),
+        store: StoreSettings::usual_name(),
+    }];
+    let all: toml::Table = config.to_toml().parse().unwrap();
+    let mut names = Vec::new();
+    names_of(&toml::Value::Table(all), &mut names);
+    let shown: Vec<&str> = SHOWN.lines().map(|line| line.trim_start_matches(['#', ' '])).collect();
+    for name in names {
+        let is_shown = shown.iter().any(|line| line.starts_with(&format!("{name} =")));
+        assert!(is_shown, "config/default.toml does not show {name}");
+    }
+}
+
+fn names_of(value: &toml::Value, names: &mut Vec<String>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (name, value) in table {
+                match value {
+                    toml::Value::Table(_) | toml::Value::Array(_) => names_of(value, names),
+                    _ => names.push(name.clone()),
+                }
+            }
+        }
+        toml::Value::Array(list) => list.iter().for_each(|value| names_of(value, names)),
+        _ => {}
+    }
+}
+
+#[test]
+fn what_is_shown_is_what_is_read() {
+    let text = "[server]\ngrace_period = \"1s\"\n[[stores]]\nname = \"a\"\nkind = \"memory\"\n\
+                [[stores]]\nname = \"b\"\nkind = \"embedded\"\n\
+                [[placement]]\nobject_name = \"crm.*\"\nstore = \"b\"\n\
+                [migration.defaults]\nevents_per_second_max = 7\n";
+    let config = Config::assemble(file(text)).unwrap();
+    assert_eq!(Config::assemble(file(&config.to_toml())).unwrap(), config);
+    assert_eq!(config.documents.store.as_str(), "a");
+    assert_eq!(config.placement().default.as_str(), "a");
+}
+
+#[test]
+fn the_environment_beats_the_file_and_flags_beat_both() {
+    let mut layers = file("[proxy]\nappend_timeout = \"1s\"\nroutes_max = 1\n[log]\nfilter = \"a\"");
+    layers.environment = vec![
+        ("STREAMGATE_PROXY__APPEND_TIMEOUT".into(), "2s".into()),
+        ("STREAMGATE_LOG__FILTER".into(), "debug".into()),
+        ("STREAMGATE_SERVER__INSECURE".into(), "true".into()),
+        ("STREAMGATE_MIGRATION__DEFAULTS__PAGE_EVENTS_MAX".into(), "17".into()),
+        ("STREAMGATE_SERVER__DATA_DIR".into(), "2024".into()),
+        ("STREAMGATE_SERVER".into(), "http://elsewhere".into()),
+        ("HOME".into(), "/".into()),
+    ];
+    layers.flags.log_filter = Some("warn".into());
+    layers.flags.listen = Some(([0, 0, 0, 0], 1).into());
+    let config = Config::assemble(layers).unwrap();
+    assert_eq!(config.proxy.append_timeout, Duration::from_secs(2));
+    assert_eq!(config.proxy.routes_max, 1);
+    assert_eq!(config.log.filter, "warn");
+    assert_eq!(config.migration.defaults.page_events_max, 17);
+    assert_eq!(config.server.data_dir, PathBuf::from("2024"));
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:1");
+}
+
+#[test]
+fn all_faults_are_reported_together_each_with_its_path() {
+    let text = r#"
+        [server]
+        listen = "nowhere"
+        http_listen = "0.0.0.0:1"
+        lissen = "127.0.0.1:1"
+        grace_period = 5
+        [proxy]
+        append_timeout = "soon"
+        max_stream_continuation_retries = -1
+        routes_max = 0
+        [limits]
+        event_bytes_max = "1 MiB"
+        batch_events_max = 0
+        [log]
+        format = "xml"
+        filter = "no=such=filter"
+        [grpc]
+        in_flight_max = 0
+        [migration]
+        running_max = 0
+        [migration.defaults]
+        on_convergence_failure = "HOPE"
+        catch_up_delay = "-1s"
+        page_events_max = 0
+        [[stores]]
+        name = "Hot"
+        kind = "memory"
+        [[stores]]
+        name = "cold"
+        kind = "floppy"
+        [[stores]]
+        kind = "memory"
+        color = "red"
+        [[stores]]
+        name = "warm"
+        kind = "memory"
+        [[stores]]
+        name = "warm"
+        kind = "embedded"
+        path = 7
+        [documents]
+        store = "absent"
+        [[placement]]
+        object_name = "9*"
+        store = "absent"
+        [weather]
+        sun = true
+    "#;
+    let mut layers = file(text);
+    layers.environment = vec![("STREAMGATE_COORDINATION__HELD_MAX".into(), "many".into())];
+    let found = faults(layers);
+    for path in [
+        "server.listen",
+        "server.http_listen",
+        "server.lissen",
+        "server.grace_period",
+        "proxy.append_timeout",
+        "proxy.max_stream_continuation_retries",
+        "proxy.routes_max",
+        "limits.event_bytes_max",
+        "limits.batch_events_max",
+        "log.format",
+        "log.filter",
+        "grpc.in_flight_max",
+        "migration.running_max",
+        "migration.defaults.on_convergence_failure",
+        "migration.defaults.catch_up_delay",
+        "migration.defaults.page_events_max",
+        "stores[0].name",
+        "stores[1].kind",
+        "stores[2].name",
+        "stores[2].color",
+        "stores[4].path",
+        "documents.store",
+        "placement[0].object_name",
+        "placement[0].store",
+        "weather",
+        "coordination.held_max",
+    ] {
+        let named = found.iter().filter(|fault| fault.starts_with(&format!("{path}:"))).count();
+        assert_eq!(named, 1, "{path} in\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), 26, "{}", found.join("\n"));
+    let held = found.iter().find(|fault| fault.starts_with("coordination")).unwrap();
+    assert!(held.contains("set by STREAMGATE_COORDINATION__HELD_MAX"), "{held}");
+}
+
+#[test]
+fn two_stores_share_neither_name_nor_folder() {
+    let store = |name| format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\npath = \"x\"\n");
+    let found = faults(file(&(store("a") + &store("b") + &store("a"))));
+    assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[test]
+fn other_machines_are_served_only_when_told_so() {
+    let mut layers = Layers::default();
+    layers.flags.listen = Some(([192, 0, 2, 1], 7400).into());
+    let found = faults(layers.clone());
+    assert!(found[0].contains("--insecure"), "{found:?}");
+    assert!(found[0].contains("no TLS"), "{found:?}");
+    layers.flags.insecure = true;
+    assert!(Config::assemble(layers).is_ok());
+    let mut sixth = Layers::default();
+    sixth.flags.listen = Some("[::1]:7400".parse().unwrap());
+    assert!(Config::assemble(sixth).is_ok());
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where() {
+    let found = faults(file("[server\n"));
+    assert!(found[0].starts_with("test.toml: "), "{found:?}");
+    assert!(found[0].contains("line 1"), "{found:?}");
+}
+
+#[test]
+fn sections_of_the_wrong_kind_are_named() {
+    let found = faults(file("server = 1\nstores = 2\ndocuments = 3\nplacement = [4]\n"));
+    let names: Vec<&str> = found.iter().map(|fault| fault.split(':').next().unwrap()).collect();
+    for name in ["server", "stores", "documents", "placement[0]"] {
+        assert!(names.contains(&name), "{found:?}");
+    }
+}
