@@ -74,13 +74,7 @@ impl Merged {
         self.origins.get(path).map(String::as_str)
     }
 
-    fn set(
-        &mut self,
-        path: &[String],
-        value: Value,
-        origin: &str,
-        faults: &mut Vec<InvalidValue>,
-    ) {
+    fn set(&mut self, path: &[String], value: Value, origin: &str, faults: &mut Vec<InvalidValue>) {
         let (last, parents) = path.split_last().expect("a path has a name");
         let mut table = &mut self.table;
         for parent in parents {

@@ -40,10 +40,8 @@ fn the_shown_file_shows_every_setting() {
         name: StoreSettings::usual_name(),
         kind: StoreKind::Memory(Default::default()),
     });
-    config.placement = vec![PlacementRule {
-        object_name: "crm.*".into(),
-        store: StoreSettings::usual_name(),
-    }];
+    config.placement =
+        vec![PlacementRule { object_name: "crm.*".into(), store: StoreSettings::usual_name() }];
     let all: toml::Table = config.to_toml().parse().unwrap();
     let mut names = Vec::new();
     names_of(&toml::Value::Table(all), &mut names);
@@ -83,7 +81,8 @@ fn what_is_shown_is_what_is_read() {
 
 #[test]
 fn the_environment_beats_the_file_and_flags_beat_both() {
-    let mut layers = file("[proxy]\nappend_timeout = \"1s\"\nroutes_max = 1\n[log]\nfilter = \"a\"");
+    let mut layers =
+        file("[proxy]\nappend_timeout = \"1s\"\nroutes_max = 1\n[log]\nfilter = \"a\"");
     layers.environment = vec![
         ("STREAMGATE_PROXY__APPEND_TIMEOUT".into(), "2s".into()),
         ("STREAMGATE_LOG__FILTER".into(), "debug".into()),
@@ -195,7 +194,8 @@ fn all_faults_are_reported_together_each_with_its_path() {
 
 #[test]
 fn two_stores_share_neither_name_nor_folder() {
-    let store = |name| format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\npath = \"x\"\n");
+    let store =
+        |name| format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\npath = \"x\"\n");
     let found = faults(file(&(store("a") + &store("b") + &store("a"))));
     assert_eq!(found.len(), 3, "{found:?}");
 }

@@ -42,6 +42,8 @@ pub struct Performer {
     /// Until when appends are held back, on the monotonic clock.
     held_until: Option<Duration>,
     certificate: Option<Certificate>,
+    /// The final record was written from here.
+    finished_here: bool,
 }
 
 type Performed = Result<Outcome, Failure>;
@@ -57,6 +59,7 @@ impl Performer {
             throttle,
             held_until: None,
             certificate: None,
+            finished_here: false,
         }
     }
 
@@ -102,8 +105,9 @@ impl Performer {
             Effect::RecordEnd { phase, failure } => {
                 self.record_end(machine, *phase, failure.clone()).await
             }
+            Effect::RecordTarget => self.record_target(machine).await,
             Effect::ReleaseDocument => self.release_document().await,
-            Effect::RecordReleased => self.record_released(machine).await,
+            Effect::RecordReleased => self.record_released().await,
             Effect::SealTarget { head } => self.seal_target(machine, *head).await,
             Effect::RemoveTarget => self.remove_target(machine).await,
             Effect::RecordFinal { phase } => self.record_final(*phase).await,
@@ -315,13 +319,16 @@ impl Performer {
         Outcome::Recorded
     }
 
-    async fn record_released(&mut self, machine: &Machine) -> Performed {
+    async fn record_target(&mut self, machine: &Machine) -> Performed {
         let target = machine.target().cloned();
-        let changed = self.change_record(|record| {
-            record.released = true;
-            record.target = target.clone().or_else(|| record.target.take());
-        });
-        match changed.await {
+        match self.change_record(|record| record.target.clone_from(&target)).await {
+            Ok(()) => Ok(self.recorded()),
+            Err(error) => document_trouble(error),
+        }
+    }
+
+    async fn record_released(&mut self) -> Performed {
+        match self.change_record(|record| record.released = true).await {
             Ok(()) => Ok(self.recorded()),
             Err(error) => document_trouble(error),
         }
@@ -350,11 +357,20 @@ impl Performer {
         self.finish(record).await
     }
 
+    /// Removes what lies among the unfinished of a migration that another process finished.
+    pub async fn clear_if_finished(&self) {
+        if self.stored.finished && !self.finished_here {
+            // What stays is found again by the next scan.
+            let _ = self.world.journal.clear(self.record().migration).await;
+        }
+    }
+
     async fn finish(&mut self, record: MigrationRecord) -> Performed {
         match self.world.journal.finish(&record).await {
             Ok(()) => {
                 self.stored.record = record;
                 self.stored.finished = true;
+                self.finished_here = true;
                 Ok(Outcome::Recorded)
             }
             Err(error) => document_trouble(error),

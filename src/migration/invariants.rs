@@ -55,6 +55,7 @@ pub fn check(
         | Effect::ReadSourceTail
         | Effect::RecordSuccess
         | Effect::RecordEnd { .. }
+        | Effect::RecordTarget
         | Effect::ReleaseDocument
         | Effect::RecordReleased => return Ok(()),
     };

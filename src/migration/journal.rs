@@ -58,16 +58,17 @@ impl Journal {
     }
 
     /// The record, wherever it lies.
+    ///
+    /// A finished record rules, whatever lies among the unfinished: a creation that was on its way
+    /// for long may land there after the end.
     pub async fn get(&self, id: MigrationId) -> Result<Option<StoredRecord>, DocumentError> {
-        // Order: a record that is being finished lies on both shelves for a moment, on none never.
-        if let Some(found) = self.store.get(&DocumentKey::migration_unfinished(id)).await? {
-            let stored = decode_record(&found, Shelf::Unfinished)?;
-            if !stored.record.phase.has_ended() {
-                return Ok(Some(stored));
-            }
-            let finished = self.finished(id).await?;
-            return Ok(Some(finished.unwrap_or(stored)));
+        if let Some(finished) = self.finished(id).await? {
+            return Ok(Some(finished));
         }
+        if let Some(found) = self.store.get(&DocumentKey::migration_unfinished(id)).await? {
+            return decode_record(&found, Shelf::Unfinished).map(Some);
+        }
+        // Order: it may have been finished between the two looks.
         self.finished(id).await
     }
 

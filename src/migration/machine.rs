@@ -54,6 +54,8 @@ pub struct Machine {
     effect: Effect,
     /// Where the copy goes, once the document has handed it out.
     target: Option<StreamAddress>,
+    /// The record knows the target.
+    target_recorded: bool,
     copied: Copied,
     source_head: Head,
     /// The source's head when this round began: the round ends when the copy has it.
@@ -91,6 +93,7 @@ impl Machine {
         Self {
             step,
             effect,
+            target_recorded: target.is_some(),
             target,
             copied: Copied::nothing(plan.target_base),
             plan,
@@ -150,7 +153,8 @@ impl Machine {
                 Phase::Rerouting
             }
             Step::Verifying | Step::RecordingSuccess => Phase::Verifying,
-            Step::Releasing { phase }
+            Step::RecordingTarget { phase }
+            | Step::Releasing { phase }
             | Step::Settling { phase }
             | Step::Sealing { phase, .. }
             | Step::RecordingFinal { phase }
@@ -230,10 +234,20 @@ impl Machine {
                 }
             }
             (Step::RecordingEnd { phase }, Outcome::Recorded) => {
+                self.target_recorded = self.target.is_some();
                 self.go(Step::Releasing { phase }, Effect::ReadDocument);
             }
             (Step::Releasing { phase }, Outcome::Document(document)) => {
                 self.learn_target(&document);
+                // Order: once released, the document no longer tells where a sleeper may copy to.
+                if self.target.is_some() && !self.target_recorded {
+                    self.go(Step::RecordingTarget { phase }, Effect::RecordTarget);
+                } else {
+                    self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
+                }
+            }
+            (Step::RecordingTarget { phase }, Outcome::Recorded) => {
+                self.target_recorded = true;
                 self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
             }
             (Step::Releasing { phase }, Outcome::DocumentChanged) => {
@@ -621,6 +635,7 @@ impl Machine {
             | Step::RecordingSuccess
             | Step::GivingUp { .. }
             | Step::RecordingEnd { .. }
+            | Step::RecordingTarget { .. }
             | Step::Releasing { .. }
             | Step::Settling { .. }
             | Step::RecordingFinal { .. }

@@ -107,6 +107,7 @@ impl Runner {
         };
         let end = self.take_over_and_drive(&mut run).await;
         self.performer.resume_source().await;
+        self.performer.clear_if_finished().await;
         self.show(&mut run);
         self.moves.end(&object);
         // A lease that is not given back expires by itself.

@@ -52,6 +52,10 @@ pub enum Step {
     RecordingEnd {
         phase: Phase,
     },
+    /// Writing down what the document handed out, before the document forgets it.
+    RecordingTarget {
+        phase: Phase,
+    },
     /// Changing the document, so that no claim that was prepared before can succeed.
     Releasing {
         phase: Phase,
@@ -128,6 +132,7 @@ pub enum Effect {
         phase: Phase,
         failure: Option<Failure>,
     },
+    RecordTarget,
     ReleaseDocument,
     RecordReleased,
     /// Close the copy at exactly this head, without continuation (I11).

@@ -69,10 +69,9 @@ impl ProxyOptions {
     /// Refuses what could never work.
     pub fn check(&self) -> Vec<InvalidValue> {
         let mut faults = Vec::new();
-        for (field, value) in [
-            ("append_timeout", self.append_timeout),
-            ("retry_wait_first", self.retry_wait_first),
-        ] {
+        for (field, value) in
+            [("append_timeout", self.append_timeout), ("retry_wait_first", self.retry_wait_first)]
+        {
             if value.is_zero() {
                 faults.push(InvalidValue::new(field, "must be more than nothing"));
             }
