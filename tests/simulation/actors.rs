@@ -1,0 +1,246 @@
+//! Who plays: writers, an auditor, operators, and misfortune.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use futures::future::{FutureExt, LocalBoxFuture, join_all};
+use streamgate::domain::close_event::MigrationKind;
+use streamgate::domain::{Event, ExpectedVersion, Head, ObjectKey};
+use streamgate::migration::{
+    MigrationOptions, MigrationRequest, MigrationView, OnConvergenceFailure, Phase,
+};
+use streamgate::proxy::{AppendCommand, ProxyError};
+use streamgate::runtime::Deadline;
+use streamgate::testing::deployment::store_name;
+
+use crate::world::{Incarnation, OBJECTS, STORES, World};
+
+const WRITERS: usize = 4;
+const APPENDS_EACH: u64 = 25;
+const MOVES_EACH: u64 = 4;
+
+/// The whole play, from the first append to the last check.
+pub(crate) async fn play(world: &World) {
+    let writers = (0..WRITERS).map(|number| writer(world, number).boxed_local());
+    let operators = (0..OBJECTS).map(|number| operator(world, number).boxed_local());
+    let busy: Vec<LocalBoxFuture<'_, ()>> = writers.chain(operators).collect();
+    let play = join_all(busy);
+    tokio::select! {
+        biased;
+        _ = play => {}
+        () = misfortune(world) => {}
+        () = auditor(world) => {}
+    }
+    world.heal().await;
+    come_to_rest(world).await;
+}
+
+/// An answer, or none because the process died meanwhile.
+async fn ask<T>(world: &World, of: &Incarnation, call: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(call);
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut call => return Some(answer),
+            () = world.deployment.clock.sleep(Duration::from_millis(200)) => {
+                if of.is_dead() {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+async fn writer(world: &World, number: usize) {
+    for _ in 0..APPENDS_EACH {
+        let object = world.object(usize::try_from(world.below(OBJECTS as u64)).unwrap());
+        let count = world.below(3) + 1;
+        let events: Vec<_> = (0..count).map(|_| world.event()).collect();
+        let expected = expectation(world, &object).await;
+        append_until_told(world, number, &object, expected, events).await;
+        world.idle(40).await;
+    }
+}
+
+async fn expectation(world: &World, object: &ObjectKey) -> ExpectedVersion {
+    if world.chance(60) {
+        return ExpectedVersion::Any;
+    }
+    let asked = world.process();
+    let head = match ask(world, &asked, asked.process.proxy.object(object)).await {
+        Some(Ok(view)) => view.head,
+        Some(Err(_)) | None => Head::NONE,
+    };
+    ExpectedVersion::exactly(head)
+}
+
+/// As a good client does: whatever is not known is asked again with the same events.
+async fn append_until_told(
+    world: &World,
+    number: usize,
+    object: &ObjectKey,
+    expected: ExpectedVersion,
+    events: Vec<Event>,
+) {
+    loop {
+        let through = world.process();
+        let clock = &*world.deployment.clock;
+        let command = AppendCommand {
+            object: object.clone(),
+            expected,
+            events: events.clone(),
+            auto_retry_on_stream_closure: None,
+            deadline: Some(Deadline::after(clock, Duration::from_secs(2))),
+        };
+        let answer = ask(world, &through, through.process.proxy.append(command)).await;
+        let answer = answer.unwrap_or(Err(ProxyError::OutcomeUnknown { cause: None }));
+        let told = match &answer {
+            Ok(outcome) => format!("{}..{}", outcome.first, outcome.last),
+            Err(error) => error.reason().as_str().to_owned(),
+        };
+        world.note(format!("writer {number} {object} {expected} -> {told}"));
+        world.history.borrow_mut().told(object, &events, &answer);
+        if !matches!(answer, Err(ProxyError::OutcomeUnknown { .. })) {
+            return;
+        }
+        world.idle(20).await;
+    }
+}
+
+/// Reads again and again: what was acknowledged before a read began is in it, and no read goes
+/// back behind an earlier one.
+async fn auditor(world: &World) {
+    let mut longest: BTreeMap<ObjectKey, Vec<Event>> = BTreeMap::new();
+    loop {
+        let object = world.object(usize::try_from(world.below(OBJECTS as u64)).unwrap());
+        let acknowledged = world.history.borrow().acknowledged(&object);
+        let through = world.process();
+        if let Some(Ok(read)) = ask(world, &through, through.process.history(&object)).await {
+            assert!(read.len() >= acknowledged, "{object}: a read misses acknowledged events");
+            let before = longest.entry(object.clone()).or_default();
+            let shared = before.len().min(read.len());
+            assert_eq!(before[..shared], read[..shared], "{object}: the history changed");
+            assert!(read.len() >= before.len(), "{object}: a read goes back");
+            *before = read;
+        }
+        world.idle(60).await;
+    }
+}
+
+/// Moves one object from store to store, and changes its mind now and then.
+async fn operator(world: &World, number: usize) {
+    let object = world.object(number);
+    let mut moves = 0;
+    while moves < MOVES_EACH {
+        world.idle(200).await;
+        let request = MigrationRequest {
+            request_id: format!("{object}/{moves}"),
+            object: object.clone(),
+            kind: MigrationKind::Copy,
+            target_store: store_name(STORES[usize::try_from(world.below(3)).unwrap()]),
+            target_stream_id: None,
+            expected_source: None,
+            options: MigrationOptions {
+                page_events_max: usize::try_from(world.below(4)).unwrap() + 1,
+                catch_up_delay: Duration::from_millis(5),
+                on_convergence_failure: OnConvergenceFailure::PauseSource,
+                ..MigrationOptions::default()
+            },
+            labels: BTreeMap::new(),
+            validate_only: false,
+        };
+        let through = world.process();
+        let id = request.migration_id();
+        let start = through.process.migrations.start(request);
+        let Some(Ok(_)) = ask(world, &through, start).await else { continue };
+        moves += 1;
+        if world.chance(40) {
+            world.idle(30).await;
+            let through = world.process();
+            let cancelled =
+                ask(world, &through, through.process.migrations.cancel(id, world.chance(50))).await;
+            world.note(format!("{object} cancel -> {}", matches!(cancelled, Some(Ok(_)))));
+        }
+        wait_until_ended(world, id).await;
+    }
+}
+
+async fn wait_until_ended(world: &World, id: streamgate::domain::MigrationId) {
+    for _ in 0..400 {
+        let through = world.process();
+        if let Some(Ok(view)) = ask(world, &through, through.process.migrations.get(id)).await
+            && view.record.phase.has_ended()
+        {
+            world.note(format!("migration {id} {}", view.record.phase.as_str()));
+            return;
+        }
+        world.idle(200).await;
+    }
+}
+
+/// Crashes, and calls that land late.
+async fn misfortune(world: &World) {
+    loop {
+        world.idle(300).await;
+        if world.chance(25) {
+            world.crash();
+        }
+        if world.chance(60) {
+            world.land_late().await;
+        }
+    }
+}
+
+/// Nothing fails any more: everything must end truthfully, and by itself.
+async fn come_to_rest(world: &World) {
+    for _ in 0..2 {
+        // One more event takes every source beyond a cancelled copy of it.
+        for number in 0..OBJECTS {
+            let object = world.object(number);
+            append_until_told(world, 99, &object, ExpectedVersion::Any, vec![world.event()]).await;
+        }
+        wait_until_quiet(world).await;
+    }
+    for number in 0..OBJECTS {
+        let object = world.object(number);
+        let process = world.process();
+        let read = process.process.history(&object).await.unwrap();
+        world.history.borrow().check(&object, &read);
+        let view = process.process.proxy.object(&object).await.unwrap();
+        assert_eq!(view.document.running_migration, None);
+        assert_eq!(view.head.next().0, read.len() as u64);
+        world.note(format!("{object} ends with {} events", read.len()));
+    }
+}
+
+async fn wait_until_quiet(world: &World) {
+    let process = world.process();
+    for _ in 0..2_000 {
+        let list = streamgate::migration::ListMigrations { page_size: 1_000, ..Default::default() };
+        let listed = process.process.migrations.list(list).await.unwrap().migrations;
+        if listed.iter().all(|view| view.record.is_final()) {
+            for view in &listed {
+                check_is_true(world, view).await;
+            }
+            return;
+        }
+        world.deployment.clock.sleep(Duration::from_millis(100)).await;
+    }
+    panic!("migrations do not come to rest");
+}
+
+/// A final record says what happened.
+async fn check_is_true(world: &World, view: &MigrationView) {
+    let source = &view.record.source;
+    let stores = &world.deployment.stores;
+    let named = stores.iter().find(|(name, _)| *name == source.address.store.as_str());
+    let tail = named.unwrap().1.tail(&source.address.stream_id).await.unwrap();
+    let closed_by = tail.closed.map(|close| close.migration);
+    let by_this = closed_by == Some(view.record.migration);
+    assert_eq!(
+        by_this,
+        view.record.phase == Phase::Succeeded,
+        "{view:#?}, closed by {closed_by:?}"
+    );
+}
