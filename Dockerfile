@@ -1,0 +1,28 @@
+# The build needs nothing but Rust; the image holds the binary and nothing else of ours.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /build
+COPY . .
+RUN cargo build --release --locked --bin streamgate
+
+FROM debian:bookworm-slim
+RUN useradd --system --uid 10001 --user-group --no-create-home streamgate \
+    && install -d -o streamgate -g streamgate /data
+COPY --from=build /build/target/release/streamgate /usr/local/bin/streamgate
+USER streamgate
+WORKDIR /data
+VOLUME /data
+
+# Reachable from outside the container, though nothing is encrypted: publish the ports to a network
+# that you trust, or put something in front that ends TLS.
+ENV STREAMGATE_SERVER__LISTEN=0.0.0.0:7400 \
+    STREAMGATE_SERVER__HTTP_LISTEN=0.0.0.0:7401 \
+    STREAMGATE_SERVER__INSECURE=true \
+    STREAMGATE_SERVER__DATA_DIR=/data \
+    STREAMGATE_LOG__FORMAT=json
+EXPOSE 7400 7401
+
+HEALTHCHECK --interval=10s --timeout=3s --start-period=30s \
+    CMD ["streamgate", "health", "--timeout", "2s"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["streamgate"]
+CMD ["serve"]
