@@ -1,5 +1,6 @@
 //! Streamgate: a gRPC proxy in front of event stores that moves streams while they are written.
 
+pub mod app;
 pub mod backends;
 pub mod cli;
 pub mod config;

@@ -11,6 +11,7 @@ use super::exit::Exit;
 use super::output::{Format, note};
 use super::session::Session;
 use super::verdict::Verdict;
+use crate::domain::ErrorClass;
 
 /// The end of a command that did not end well.
 #[derive(Debug)]
@@ -22,6 +23,11 @@ pub(crate) enum Failure {
     /// Every fault of the configuration, each with its path.
     Configuration {
         problems: Vec<String>,
+    },
+    /// A server that does not start, because of a store that is not what it should be.
+    Start {
+        text: String,
+        class: ErrorClass,
     },
     /// A call ended with an error.
     Call(Box<Verdict>),
@@ -63,6 +69,7 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Configuration { .. } => Exit::Configuration,
+            Self::Start { class, .. } => Exit::of(*class),
             Self::Call(verdict) => Exit::of(verdict.class),
             Self::Local { error, .. } if error.kind() == io::ErrorKind::NotFound => Exit::NotFound,
             Self::Local { .. } => Exit::LocalIo,
@@ -93,6 +100,7 @@ impl Failure {
                 }
                 text
             }
+            Self::Start { text, .. } => format!("error: {text}"),
             Self::Call(verdict) => verdict.text(),
             Self::Local { what, error } => format!("error: cannot {what}: {error}"),
             Self::ReaderLeft => String::new(),
@@ -120,6 +128,7 @@ impl Failure {
             Self::Configuration { problems } => {
                 plain("CONFIGURATION", "configuration", problems.join("; "))
             }
+            Self::Start { text, class } => plain("START", class.label(), text.clone()),
             Self::Call(verdict) => ErrorObject {
                 reason: &verdict.reason,
                 class: verdict.class.label(),

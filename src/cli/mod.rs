@@ -5,6 +5,7 @@
 
 mod append;
 mod completions;
+mod config;
 mod connection;
 mod event_line;
 mod exit;
@@ -18,7 +19,9 @@ mod objects;
 mod output;
 mod present;
 mod read;
+mod serve;
 mod session;
+mod settings;
 mod values;
 mod verdict;
 mod watch;
@@ -43,6 +46,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run a proxy until it is told to stop.
+    Serve(serve::Arguments),
     /// Append one event to an object.
     Append(append::Arguments),
     /// Read the history of an object as JSON lines.
@@ -59,6 +64,9 @@ enum Command {
     Migrations(migrations::Command),
     /// Ask a server whether it serves: exit code 0 when it does.
     Health(health::Arguments),
+    /// Look at the settings of a server without starting it.
+    #[command(subcommand)]
+    Config(config::Command),
     /// Print the completions of a shell.
     Completions(completions::Arguments),
 }
@@ -66,6 +74,7 @@ enum Command {
 impl Command {
     async fn run(self, session: &Session) -> Result<(), Failure> {
         match self {
+            Self::Serve(arguments) => serve::run(session, arguments).await,
             Self::Append(arguments) => append::run(session, arguments).await,
             Self::Read(arguments) => read::run(session, arguments).await,
             Self::Import(arguments) => import::run(session, arguments).await,
@@ -73,6 +82,7 @@ impl Command {
             Self::Migrate(arguments) => migrate::run(session, arguments).await,
             Self::Migrations(command) => migrations::run(session, command).await,
             Self::Health(arguments) => health::run(session, arguments).await,
+            Self::Config(command) => config::run(session, command),
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }

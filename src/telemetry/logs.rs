@@ -1,6 +1,7 @@
 //! Where log lines go and what they look like. Always stderr: stdout is for data.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -49,7 +50,10 @@ impl LogOptions {
         let filter = EnvFilter::new(&self.filter);
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let done = match self.format {
-            LogFormat::Human => lines.with_target(false).try_init(),
+            LogFormat::Human => {
+                let to_person = std::io::stderr().is_terminal();
+                lines.with_ansi(to_person).with_target(false).try_init()
+            }
             LogFormat::Json => lines.json().flatten_event(true).try_init(),
         };
         done.map_err(|_| AlreadySetUp)

@@ -1,0 +1,160 @@
+//! The mark that every store carries: which deployment it belongs to, and under which name. Two
+//! stores that were swapped, or one of another deployment, would serve the wrong history without
+//! anybody noticing; so a store opens under no other name.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::documents::objects::{decode, encode};
+use crate::documents::{DocumentError, DocumentKey, DocumentStore, Precondition};
+use crate::domain::{ErrorClass, StoreName};
+use crate::runtime::Entropy;
+
+/// The document that each store keeps of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Marker {
+    deployment: Uuid,
+    store: StoreName,
+}
+
+/// A store that is not the one it is taken for.
+#[derive(Debug, thiserror::Error)]
+pub enum MarkerError {
+    #[error("the store configured as {configured} is marked as {found}; were two swapped?")]
+    OtherName { configured: StoreName, found: StoreName },
+    #[error(
+        "store {store} belongs to another deployment than {home}, which keeps the object \
+         documents ({found}, not {expected})"
+    )]
+    OtherDeployment { store: StoreName, home: StoreName, found: Uuid, expected: Uuid },
+    /// Serving would begin a second history of every object.
+    #[error(
+        "{home}, which is to keep the object documents, is new, but store {store} belongs to a \
+         deployment already; is documents.store the right one, and is it there?"
+    )]
+    DocumentsMissing { store: StoreName, home: StoreName },
+    #[error("the mark of store {store} cannot be read or written")]
+    Unreadable {
+        store: StoreName,
+        #[source]
+        cause: DocumentError,
+    },
+}
+
+impl MarkerError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::OtherName { .. }
+            | Self::OtherDeployment { .. }
+            | Self::DocumentsMissing { .. } => ErrorClass::Refused,
+            Self::Unreadable { cause, .. } => cause.class(),
+        }
+    }
+}
+
+/// Checks the marks of all stores, and marks those that are new. Nothing is written before every
+/// mark that is there was found right.
+pub async fn check(
+    stores: &BTreeMap<&StoreName, &dyn DocumentStore>,
+    home: &StoreName,
+    entropy: &dyn Entropy,
+) -> Result<(), MarkerError> {
+    let mut found = BTreeMap::new();
+    for (name, store) in stores {
+        if let Some(marker) = read(name, *store).await? {
+            if marker.store != **name {
+                let (configured, found) = ((*name).clone(), marker.store);
+                return Err(MarkerError::OtherName { configured, found });
+            }
+            found.insert((*name).clone(), marker.deployment);
+        }
+    }
+    let deployment = match (found.get(home), found.keys().next()) {
+        (Some(deployment), _) => *deployment,
+        (None, Some(store)) => {
+            let (store, home) = (store.clone(), home.clone());
+            return Err(MarkerError::DocumentsMissing { store, home });
+        }
+        (None, None) => entropy.uuid(),
+    };
+    if let Some((store, other)) = found.iter().find(|(_, other)| **other != deployment) {
+        return Err(MarkerError::OtherDeployment {
+            store: store.clone(),
+            home: home.clone(),
+            found: *other,
+            expected: deployment,
+        });
+    }
+    // Order: the home of the documents first, or a crash here would look like a lost home.
+    let is_new = |name: &&StoreName| !found.contains_key(*name);
+    let others = stores.keys().copied().filter(|name| *name != home);
+    for name in std::iter::once(home).chain(others).filter(is_new) {
+        write(name, stores[name], deployment).await?;
+    }
+    Ok(())
+}
+
+async fn read(name: &StoreName, store: &dyn DocumentStore) -> Result<Option<Marker>, MarkerError> {
+    let unreadable = |cause| MarkerError::Unreadable { store: name.clone(), cause };
+    let document = store.get(&DocumentKey::deployment()).await.map_err(unreadable)?;
+    document.map(|document| decode(&document)).transpose().map_err(unreadable)
+}
+
+async fn write(
+    name: &StoreName,
+    store: &dyn DocumentStore,
+    deployment: Uuid,
+) -> Result<(), MarkerError> {
+    let marker = Marker { deployment, store: name.clone() };
+    let key = DocumentKey::deployment();
+    let written = store.put(&key, encode(&marker), Precondition::Absent).await;
+    written.map(drop).map_err(|cause| MarkerError::Unreadable { store: name.clone(), cause })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::memory::MemoryStore;
+    use crate::runtime::SystemEntropy;
+
+    async fn check_as(stores: &[(&str, &MemoryStore)], home: &str) -> Result<(), MarkerError> {
+        let names: Vec<StoreName> =
+            stores.iter().map(|(name, _)| StoreName::new(name).unwrap()).collect();
+        let stores = names
+            .iter()
+            .zip(stores)
+            .map(|(name, (_, store))| (name, *store as &dyn DocumentStore))
+            .collect();
+        check(&stores, &StoreName::new(home).unwrap(), &SystemEntropy).await
+    }
+
+    #[tokio::test]
+    async fn a_store_opens_under_its_own_name_alone() {
+        let (hot, cold) = (MemoryStore::new(), MemoryStore::new());
+        check_as(&[("hot", &hot), ("cold", &cold)], "hot").await.unwrap();
+        check_as(&[("hot", &hot), ("cold", &cold)], "hot").await.unwrap();
+        let swapped = check_as(&[("hot", &cold), ("cold", &hot)], "hot").await;
+        assert!(matches!(swapped, Err(MarkerError::OtherName { .. })), "{swapped:?}");
+    }
+
+    #[tokio::test]
+    async fn a_store_of_another_deployment_is_refused_and_nothing_is_marked() {
+        let (hot, cold, other) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+        check_as(&[("hot", &hot)], "hot").await.unwrap();
+        check_as(&[("cold", &cold)], "cold").await.unwrap();
+        let mixed = check_as(&[("hot", &hot), ("cold", &cold), ("other", &other)], "hot").await;
+        assert!(matches!(mixed, Err(MarkerError::OtherDeployment { .. })), "{mixed:?}");
+        check_as(&[("third", &other)], "third").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_new_home_of_documents_beside_old_stores_is_refused() {
+        let (hot, cold, new) = (MemoryStore::new(), MemoryStore::new(), MemoryStore::new());
+        check_as(&[("hot", &hot), ("cold", &cold)], "hot").await.unwrap();
+        let lost = check_as(&[("hot", &new), ("cold", &cold)], "hot").await;
+        assert!(matches!(lost, Err(MarkerError::DocumentsMissing { .. })), "{lost:?}");
+        check_as(&[("hot", &hot), ("cold", &cold), ("new", &new)], "hot").await.unwrap();
+    }
+}

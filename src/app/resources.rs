@@ -1,0 +1,88 @@
+//! What a deployment keeps its data in, opened: stores, the document store, coordination.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
+
+use super::marker::{self, MarkerError};
+use crate::backends::memory::MemoryStore;
+use crate::config::{Config, StoreKind, StoreSettings};
+use crate::coordination::{InProcessLock, InProcessPauses};
+use crate::documents::DocumentStore;
+use crate::domain::{ErrorClass, StoreName};
+use crate::lock::{Lock, Pauses};
+use crate::runtime::Runtime;
+use crate::store::{EventStore, Stores};
+
+/// The outside of a proxy. Cheap to clone; proxies that share it are one deployment.
+#[derive(Clone)]
+pub struct Resources {
+    pub stores: Stores,
+    pub documents: Arc<dyn DocumentStore>,
+    pub lock: Arc<dyn Lock>,
+    pub pauses: Arc<dyn Pauses>,
+}
+
+/// A backend that was opened as both ports.
+struct Backend {
+    events: Arc<dyn EventStore>,
+    documents: Arc<dyn DocumentStore>,
+}
+
+/// Why a store of the settings is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+    #[error("this build has no {kind} store; build it with the feature {kind}")]
+    NotInThisBuild { kind: &'static str },
+}
+
+impl OpenError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Marker(error) => error.class(),
+            Self::NotInThisBuild { .. } => ErrorClass::Unsupported,
+        }
+    }
+}
+
+impl Resources {
+    /// Opens everything that the settings name, and checks that each store is the one it is taken
+    /// for. What was opened before a failure is closed again.
+    pub async fn open(
+        config: &Config,
+        runtime: &Runtime,
+        _registry: &mut Registry,
+    ) -> Result<Self, OpenError> {
+        let mut backends = BTreeMap::new();
+        for store in &config.stores {
+            backends.insert(store.name.clone(), open(store).await?);
+        }
+        let home = &config.documents.store;
+        let documents =
+            backends.iter().map(|(name, backend)| (name, &*backend.documents)).collect();
+        marker::check(&documents, home, &*runtime.entropy).await?;
+        let documents = Arc::clone(&backends[home].documents);
+        let stores: BTreeMap<StoreName, Arc<dyn EventStore>> =
+            backends.into_iter().map(|(name, backend)| (name, backend.events)).collect();
+        let clock = Arc::clone(&runtime.clock);
+        Ok(Self {
+            stores: Stores::new(stores),
+            documents,
+            lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
+            pauses: Arc::new(InProcessPauses::new(config.coordination, clock)),
+        })
+    }
+}
+
+async fn open(store: &StoreSettings) -> Result<Backend, OpenError> {
+    match &store.kind {
+        StoreKind::Memory(options) => {
+            let memory = MemoryStore::with_options(*options);
+            Ok(Backend { events: Arc::new(memory.clone()), documents: Arc::new(memory) })
+        }
+        StoreKind::Embedded { .. } => Err(OpenError::NotInThisBuild { kind: "embedded" }),
+    }
+}
