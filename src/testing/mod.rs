@@ -1,6 +1,10 @@
 //! The test kit: what a store, a proxy and a migration are put through.
 
+pub mod builders;
+pub mod clock;
+pub mod conformance;
 pub mod deployment;
 pub mod faulty;
 pub mod history;
+pub mod parallel;
 pub mod virtual_clock;

@@ -1,0 +1,35 @@
+//! Every promise, put to every subject that makes it.
+
+use streamgate::backends::memory::MemoryStore;
+use streamgate::store_conformance;
+use streamgate::testing::conformance::store::StoreSubject;
+
+fn memory() -> MemoryStore {
+    MemoryStore::new()
+}
+
+store_conformance! {
+    memory => StoreSubject::new(super::memory()).race_rounds(5_000),
+}
+
+mod documents {
+    //! The port DocumentStore.
+
+    use streamgate::document_conformance;
+    use streamgate::testing::conformance::documents::DocumentsSubject;
+
+    document_conformance! {
+        memory => DocumentsSubject::new(crate::memory()),
+    }
+}
+
+mod client {
+    //! What an application sees.
+
+    use streamgate::client_conformance;
+    use streamgate::testing::conformance::client::{ClientSubject, InStore};
+
+    client_conformance! {
+        memory => ClientSubject::new(InStore::new(crate::memory())),
+    }
+}
