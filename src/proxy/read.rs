@@ -71,7 +71,8 @@ impl Proxy {
         };
         let page = reader.fetch().await?;
         reader.head = match &page {
-            Some((stream, page)) if stream.address == reader.document.active.address => page.head,
+            Some((stream, page)) if reader.is_active(stream) && page.closed.is_none() => page.head,
+            // Somewhere before the end, or at the end of a stream that others closed meanwhile.
             Some(_) | None => reader.proxy.head_of(&mut reader.document).await?,
         };
         reader.fetched = page.map(|(_, page)| page);
