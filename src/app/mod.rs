@@ -93,7 +93,7 @@ pub struct App {
 pub enum Stopped {
     /// Everything in flight ended by itself.
     InTime,
-    /// The grace period passed first; what was left was cut off.
+    /// The grace period passed first; what is left ends with the process.
     CutOff,
 }
 
@@ -209,7 +209,7 @@ impl App {
 
     /// Order: say so; take nothing new and let what is in flight end (the server does both, and
     /// ends watches with a status that invites to connect again); migrations record where they
-    /// are and release their locks; then whatever is left is cut off.
+    /// are and release their locks; then nobody waits any longer.
     pub async fn stop(self) -> Stopped {
         self.readiness.set(false);
         self.health.stop().await;

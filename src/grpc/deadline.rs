@@ -7,7 +7,7 @@ use tonic::codegen::http::HeaderMap;
 use crate::runtime::{Clock, Deadline};
 
 /// The time that an answer needs to reach the client before it stops waiting.
-const MARGIN_MAX: Duration = Duration::from_millis(5);
+const MARGIN_MAX: Duration = Duration::from_millis(50);
 
 /// The moment until which the caller waits, less a margin for the way back, so that it hears what
 /// became of its request and does not only see its own deadline pass. None: it waits for ever.

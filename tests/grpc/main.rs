@@ -1,0 +1,11 @@
+//! The interface over a real socket: what is served, what is refused, and in which words.
+#![expect(clippy::disallowed_methods, reason = "tests own their tasks")]
+#![expect(clippy::unwrap_used, reason = "the kit is part of the tests")]
+
+mod bad_input;
+mod envelope;
+mod events;
+mod failing;
+mod kit;
+mod migrations;
+mod stopping;
