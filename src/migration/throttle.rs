@@ -10,6 +10,8 @@ use crate::runtime::Clock;
 const LATENCY_FLOOR: Duration = Duration::from_millis(20);
 /// A page that takes this many times the usual is a sign of load.
 const LATENCY_FACTOR: u32 = 4;
+/// The longest rest after one page, however long it took.
+const REST_MAX: Duration = Duration::from_secs(1);
 
 /// One limit: what was spent is waited for before more is spent (a leaky bucket of one second).
 struct Limit {
@@ -61,7 +63,7 @@ impl Throttle {
         // Slowly upwards, quickly downwards: load shall not become the new usual at once.
         let weight = if took < usual { 2 } else { 64 };
         self.usual = Some((usual * (weight - 1) + took) / weight);
-        if is_slow { took } else { Duration::ZERO }
+        if is_slow { took.min(REST_MAX) } else { Duration::ZERO }
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Fate {
     LoseAnswer,
     /// No answer now; done at the moment that [`FaultPlan::land_late`] picks. Reads are lost.
     Late,
+    /// Done after a while on tokio's clock, and answered then: the caller hangs.
+    Stall(Duration),
     /// Not done, and the caller never goes on: it died here.
     Dead,
 }
@@ -138,6 +140,10 @@ impl FaultPlan {
         match self.fate(part, operation, false) {
             Fate::Done => call.await,
             Fate::LoseRequest | Fate::LoseAnswer | Fate::Late => Err(lost()),
+            Fate::Stall(length) => {
+                stall(length).await;
+                call.await
+            }
             Fate::Dead => std::future::pending().await,
         }
     }
@@ -164,9 +170,18 @@ impl FaultPlan {
                 self.keep(Box::pin(async move { drop(call.await) }));
                 Err(unknown())
             }
+            Fate::Stall(length) => {
+                stall(length).await;
+                call.await
+            }
             Fate::Dead => std::future::pending().await,
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the fault is in the world, not in the process")]
+async fn stall(length: Duration) {
+    tokio::time::sleep(length).await;
 }
 
 /// An event store behind a plan of faults.

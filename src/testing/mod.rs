@@ -6,5 +6,6 @@ pub mod conformance;
 pub mod deployment;
 pub mod faulty;
 pub mod history;
+pub mod lying;
 pub mod parallel;
 pub mod virtual_clock;

@@ -19,6 +19,7 @@ use streamgate::runtime::{Clock, Entropy};
 use streamgate::store::{EventStore, StoreError, Tail};
 use streamgate::testing::deployment::{Deployment, Process, store_name};
 use streamgate::testing::history::History;
+use streamgate::testing::lying::{Bug, LyingStore};
 use streamgate::testing::virtual_clock::VirtualClock;
 
 pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
@@ -32,11 +33,20 @@ pub(crate) struct Kit {
 
 impl Kit {
     pub(crate) fn new(seed: u64) -> Self {
+        Self::over(seed, || Arc::new(MemoryStore::default()))
+    }
+
+    /// Over stores that lie in one way.
+    pub(crate) fn with_bug(seed: u64, bug: Bug) -> Self {
+        Self::over(seed, || Arc::new(LyingStore { inner: Arc::new(MemoryStore::default()), bug }))
+    }
+
+    fn over(seed: u64, store: impl Fn() -> Arc<dyn EventStore>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
-        let store = || Arc::new(MemoryStore::default());
-        let stores = STORES.map(|name| (name, store() as Arc<dyn EventStore>)).to_vec();
-        let deployment = Deployment::new(stores, store(), clock, entropy);
+        let stores = STORES.map(|name| (name, store())).to_vec();
+        let documents = Arc::new(MemoryStore::default());
+        let deployment = Deployment::new(stores, documents, clock, entropy);
         let object = ObjectKey::new("order", "1").unwrap();
         Self { deployment, history: Mutex::default(), object }
     }

@@ -6,6 +6,8 @@ use streamgate::domain::ExpectedVersion;
 use streamgate::migration::{OnConvergenceFailure, Phase};
 use streamgate::testing::faulty::{Fate, FaultPlan};
 
+use streamgate::testing::lying::Bug;
+
 use crate::kit::Kit;
 
 /// Two processes run migrations of one object to different targets; one moves it, the other says
@@ -101,4 +103,57 @@ async fn a_hot_stream_written_as_fast_as_it_can_be() {
     assert_eq!(view.record.phase, Phase::Succeeded, "{view:#?}");
     kit.check(&process).await;
     assert_eq!(kit.history.lock().unwrap().acknowledged(&kit.object), 1 + 16 * 200);
+}
+
+/// A migrator sleeps over its own cancellation and wakes while another process is about to settle
+/// its copy: it copies on and closes, and the copy must still be there.
+async fn wakes_while_its_copy_is_settled(kit: &Kit) {
+    let before = kit.deployment.healthy("before");
+    kit.write(&before, 5).await;
+    let mut appends = 0;
+    let sleepy = FaultPlan::new(move |call| {
+        appends += u32::from(call.part == "cold" && call.operation == "append");
+        match call.operation {
+            "append" if appends == 2 => Fate::Stall(Duration::from_secs(30)),
+            // Nor does it hear that its lease is lost.
+            "renew" => Fate::LoseRequest,
+            _ => Fate::Done,
+        }
+    });
+    let sleeper = kit.deployment.process("sleeper", &sleepy);
+    let request = kit.request("slept", "cold");
+    let id = request.migration_id();
+    sleeper.migrations.start(request).await.unwrap();
+    // Its lease runs out while it sleeps, and it does not look at its record meanwhile.
+    let settling = FaultPlan::new(|call| match (call.part, call.operation) {
+        ("cold", "close") => Fate::Stall(Duration::from_secs(40)),
+        _ => Fate::Done,
+    });
+    kit.deployment.clock.sleep(Duration::from_secs(12)).await;
+    let settler = kit.deployment.process("settler", &settling);
+    settler.runtime.shutdown.spawn(settler.migrations.clone().supervise());
+    settler.migrations.cancel(id, true).await.unwrap();
+    let view = kit.wait_final(&settler, id).await;
+    assert_eq!(view.record.phase, Phase::Succeeded, "the close came first: {view:#?}");
+    // By now the settler has done what it was about to do.
+    kit.deployment.clock.sleep(Duration::from_secs(60)).await;
+    kit.check(&before).await;
+    kit.write(&before, 1).await;
+    kit.check(&settler).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orphan_removed_under_a_sleeping_migrator() {
+    let mut kit = Kit::new(5);
+    kit.deployment.migration_settings.record_interval = Duration::from_secs(3_600);
+    kit.deployment.migration_settings.lease_ttl = Duration::from_secs(10);
+    wakes_while_its_copy_is_settled(&kit).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "which was removed")]
+async fn planted_a_removal_by_check_then_act_is_found() {
+    let mut kit = Kit::with_bug(5, Bug::RemovalByCheckThenAct);
+    kit.deployment.migration_settings.record_interval = Duration::from_secs(3_600);
+    wakes_while_its_copy_is_settled(&kit).await;
 }

@@ -186,6 +186,9 @@ async fn misfortune(world: &World) {
         if world.chance(25) {
             world.crash();
         }
+        if world.chance(15) {
+            world.hang();
+        }
         if world.chance(60) {
             world.land_late().await;
         }

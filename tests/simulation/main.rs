@@ -8,10 +8,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod actors;
+mod watched;
 mod world;
 
 use std::panic::AssertUnwindSafe;
 
+use streamgate::testing::lying::Bug;
 use world::{Trace, World};
 
 const SEEDS: u64 = 60;
@@ -23,20 +25,7 @@ fn number_from(variable: &str) -> Option<u64> {
 /// Runs one seed to its end and returns what happened, line by line. A failure prints the line
 /// that replays it, and in a replay also what happened up to there.
 fn run(seed: u64) -> Vec<String> {
-    let trace = Trace::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    let play = AssertUnwindSafe(|| {
-        runtime.block_on(async {
-            let world = World::new(seed, trace.clone());
-            actors::play(&world).await;
-        });
-    });
-    let ended = std::panic::catch_unwind(play);
-    let lines = trace.lines();
+    let (lines, ended) = play(seed, None);
     if let Err(cause) = ended {
         if number_from("STREAMGATE_SEED").is_some() {
             eprintln!("{}", lines.join("\n"));
@@ -47,6 +36,24 @@ fn run(seed: u64) -> Vec<String> {
         std::panic::resume_unwind(cause);
     }
     lines
+}
+
+/// Plays one seed, with a bug or without, and tells what happened and how it ended.
+fn play(seed: u64, bug: Option<Bug>) -> (Vec<String>, std::thread::Result<()>) {
+    let trace = Trace::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let play = AssertUnwindSafe(|| {
+        runtime.block_on(async {
+            let world = World::new(seed, trace.clone(), bug);
+            actors::play(&world).await;
+        });
+    });
+    let ended = std::panic::catch_unwind(play);
+    (trace.lines(), ended)
 }
 
 #[test]
@@ -81,4 +88,26 @@ fn nothing_is_lost_doubled_or_reordered_under_any_seed() {
         calls += run(seed).len();
     }
     println!("{seeds} seeds, {calls} lines of history");
+}
+
+fn is_found(bug: Bug) {
+    const SEEDS_MAX: u64 = 400;
+    // A found bug panics, hundreds of lines each; only that it is found matters here.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let found = (0..SEEDS_MAX).find(|seed| play(*seed, Some(bug)).1.is_err());
+    std::panic::set_hook(hook);
+    let seed = found.unwrap_or_else(|| panic!("{bug:?} was not found under {SEEDS_MAX} seeds"));
+    println!("{bug:?}: found under seed {seed}");
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    for bug in [
+        Bug::CloseWithoutHeadCondition,
+        Bug::DocumentWithoutCompareAndSet,
+        Bug::TargetSharedByTwoMigrations,
+    ] {
+        is_found(bug);
+    }
 }

@@ -4,11 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use streamgate::backends::memory::MemoryStore;
+use streamgate::documents::DocumentStore;
 use streamgate::domain::{Digest, Event, EventId, ObjectKey, Timestamp};
 use streamgate::migration::MigrationSettings;
 use streamgate::runtime::entropy::SeededEntropy;
@@ -17,12 +18,16 @@ use streamgate::store::EventStore;
 use streamgate::testing::deployment::{Deployment, Process};
 use streamgate::testing::faulty::{Fate, FaultPlan};
 use streamgate::testing::history::History;
+use streamgate::testing::lying::{Bug, LyingDocuments, LyingStore};
 use streamgate::testing::virtual_clock::VirtualClock;
+
+use crate::watched::WatchedDocuments;
 
 pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
 pub(crate) const OBJECTS: usize = 3;
 const PROCESSES: usize = 3;
 const FAULTS_PER_MILLE: u64 = 25;
+const SLOW_PERCENT: u64 = 40;
 
 /// Everything that happened, line by line.
 #[derive(Clone, Default)]
@@ -53,16 +58,35 @@ pub(crate) struct World {
 /// One life of a process.
 pub(crate) struct Incarnation {
     pub(crate) process: Process,
-    dead: Arc<AtomicBool>,
+    luck: Arc<Luck>,
+}
+
+/// What befalls a process as a whole.
+#[derive(Default)]
+struct Luck {
+    dead: AtomicBool,
+    /// Until when it hangs, in microseconds of the monotonic clock.
+    hangs_until: AtomicU64,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, trace: Trace, bug: Option<Bug>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new());
         let entropy = Arc::new(SeededEntropy::new(seed));
-        let store = || Arc::new(MemoryStore::default());
-        let stores = STORES.map(|name| (name, store() as Arc<dyn EventStore>)).to_vec();
-        let mut deployment = Deployment::new(stores, store(), clock, entropy.clone());
+        let store = || -> Arc<dyn EventStore> {
+            let inner = Arc::new(MemoryStore::default());
+            match bug {
+                Some(bug) => Arc::new(LyingStore { inner, bug }),
+                None => inner,
+            }
+        };
+        let watched = Arc::new(WatchedDocuments::new(Arc::new(MemoryStore::default())));
+        let documents: Arc<dyn DocumentStore> = match bug {
+            Some(bug) => Arc::new(LyingDocuments { inner: watched, bug }),
+            None => watched,
+        };
+        let stores = STORES.map(|name| (name, store())).to_vec();
+        let mut deployment = Deployment::new(stores, documents, clock, entropy.clone());
         deployment.migration_settings = MigrationSettings {
             lease_ttl: Duration::from_secs(2),
             scan_interval: Duration::from_secs(1),
@@ -136,9 +160,19 @@ impl World {
         let place = usize::try_from(self.below(PROCESSES as u64)).unwrap();
         let born = self.birth();
         let died = std::mem::replace(&mut self.processes.borrow_mut()[place], born);
-        died.dead.store(true, Ordering::Relaxed);
+        died.luck.dead.store(true, Ordering::Relaxed);
         self.note(format!("process {place} died"));
         self.dead.borrow_mut().push(died);
+    }
+
+    /// A process hangs in all it does, so long that it loses its leases and wakes as a zombie.
+    pub(crate) fn hang(&self) {
+        let place = usize::try_from(self.below(PROCESSES as u64)).unwrap();
+        let length = Duration::from_millis(1_000 + self.below(6_000));
+        let until = self.deployment.clock.monotonic() + length;
+        let until = u64::try_from(until.as_micros()).unwrap();
+        self.processes.borrow()[place].luck.hangs_until.store(until, Ordering::Relaxed);
+        self.note(format!("process {place} hangs for {length:?}"));
     }
 
     /// Lets one call that is on its way land; false if there is none anywhere.
@@ -164,29 +198,31 @@ impl World {
     }
 
     fn birth(&self) -> Rc<Incarnation> {
-        let dead = Arc::new(AtomicBool::new(false));
+        let luck = Arc::<Luck>::default();
         let name = format!("p{}", self.births.get());
         self.births.set(self.births.get() + 1);
-        let plan = self.plan(&name, Arc::clone(&dead));
+        let plan = self.plan(&name, Arc::clone(&luck));
         let process = self.deployment.process(&name, &plan);
         process.runtime.shutdown.spawn(process.migrations.clone().supervise());
-        Rc::new(Incarnation { process, dead })
+        Rc::new(Incarnation { process, luck })
     }
 
-    fn plan(&self, name: &str, dead: Arc<AtomicBool>) -> FaultPlan {
+    fn plan(&self, name: &str, luck: Arc<Luck>) -> FaultPlan {
         let (entropy, healthy) = (Arc::clone(&self.entropy), Arc::clone(&self.healthy));
         let (trace, clock) = (self.trace.clone(), Arc::clone(&self.deployment.clock));
         let name = name.to_owned();
         FaultPlan::new(move |call| {
-            let fate = if dead.load(Ordering::Relaxed) {
+            let now = clock.monotonic().as_micros();
+            let hangs = u128::from(luck.hangs_until.load(Ordering::Relaxed)).saturating_sub(now);
+            let fate = if luck.dead.load(Ordering::Relaxed) {
                 Fate::Dead
-            } else if healthy.load(Ordering::Relaxed) || entropy.below(1000) >= FAULTS_PER_MILLE {
+            } else if hangs > 0 {
+                Fate::Stall(Duration::from_micros(u64::try_from(hangs).unwrap()))
+            } else if healthy.load(Ordering::Relaxed) {
                 Fate::Done
             } else {
-                [Fate::LoseRequest, Fate::LoseAnswer, Fate::Late]
-                    [usize::try_from(entropy.below(3)).unwrap()]
+                misfortune(&*entropy)
             };
-            let now = clock.monotonic().as_micros();
             let line = format!("{now:>9} {name} {}.{} {fate:?}", call.part, call.operation);
             trace.push(line);
             fate
@@ -194,8 +230,20 @@ impl World {
     }
 }
 
+/// Most calls take their time, so that others come in between; some fail.
+fn misfortune(entropy: &dyn Entropy) -> Fate {
+    if entropy.below(1000) < FAULTS_PER_MILLE {
+        return [Fate::LoseRequest, Fate::LoseAnswer, Fate::Late]
+            [usize::try_from(entropy.below(3)).unwrap()];
+    }
+    if entropy.below(100) < SLOW_PERCENT {
+        return Fate::Stall(Duration::from_millis(1 + entropy.below(4)));
+    }
+    Fate::Done
+}
+
 impl Incarnation {
     pub(crate) fn is_dead(&self) -> bool {
-        self.dead.load(Ordering::Relaxed)
+        self.luck.dead.load(Ordering::Relaxed)
     }
 }
