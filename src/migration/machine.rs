@@ -166,7 +166,7 @@ impl Machine {
     /// Takes the outcome of the effect and decides what comes next.
     pub fn on(&mut self, outcome: Outcome, facts: &Facts) -> Result<(), Unexpected> {
         match (self.step.clone(), outcome) {
-            (_, Outcome::Lost) => {}
+            (_, Outcome::Lost) => self.on_lost(facts),
             (_, Outcome::Refused(failure)) => self.on_refused(failure),
             (_, Outcome::AlreadyFinal { phase }) => self.step = Step::Ended { phase },
 
@@ -275,6 +275,23 @@ impl Machine {
             (step, outcome) => return Err(Unexpected::new(step, outcome)),
         }
         Ok(())
+    }
+
+    /// The same effect again, unless there is an order to stop and the source is not known to be
+    /// closed: a close that is on its way is found by the last look, or later (I12).
+    fn on_lost(&mut self, facts: &Facts) {
+        let may_stop = matches!(
+            self.step,
+            Step::Looking
+                | Step::Comparing
+                | Step::Reading
+                | Step::Appending { .. }
+                | Step::ReadingBack { .. }
+                | Step::Closing
+        );
+        if may_stop {
+            self.must_stop(facts);
+        }
     }
 
     fn go(&mut self, step: Step, effect: Effect) {

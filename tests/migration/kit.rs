@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use streamgate::backends::memory::MemoryStore;
+use streamgate::documents::DocumentStore;
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::{
     Digest, Event, EventId, ExpectedVersion, MigrationId, ObjectKey, StreamRef, Timestamp,
@@ -19,7 +20,7 @@ use streamgate::runtime::{Clock, Entropy};
 use streamgate::store::{EventStore, StoreError, Tail};
 use streamgate::testing::deployment::{Deployment, Process, store_name};
 use streamgate::testing::history::History;
-use streamgate::testing::lying::{Bug, LyingStore};
+use streamgate::testing::lying::{Bug, LyingDocuments, LyingStore};
 use streamgate::testing::virtual_clock::VirtualClock;
 
 pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
@@ -33,19 +34,26 @@ pub(crate) struct Kit {
 
 impl Kit {
     pub(crate) fn new(seed: u64) -> Self {
-        Self::over(seed, || Arc::new(MemoryStore::default()))
+        Self::over(seed, || Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()))
     }
 
     /// Over stores that lie in one way.
     pub(crate) fn with_bug(seed: u64, bug: Bug) -> Self {
-        Self::over(seed, || Arc::new(LyingStore { inner: Arc::new(MemoryStore::default()), bug }))
+        let store = || -> Arc<dyn EventStore> {
+            Arc::new(LyingStore { inner: Arc::new(MemoryStore::default()), bug })
+        };
+        let inner = Arc::new(MemoryStore::default());
+        Self::over(seed, store, Arc::new(LyingDocuments { inner, bug }))
     }
 
-    fn over(seed: u64, store: impl Fn() -> Arc<dyn EventStore>) -> Self {
+    fn over(
+        seed: u64,
+        store: impl Fn() -> Arc<dyn EventStore>,
+        documents: Arc<dyn DocumentStore>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let stores = STORES.map(|name| (name, store())).to_vec();
-        let documents = Arc::new(MemoryStore::default());
         let deployment = Deployment::new(stores, documents, clock, entropy);
         let object = ObjectKey::new("order", "1").unwrap();
         Self { deployment, history: Mutex::default(), object }

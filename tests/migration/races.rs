@@ -157,3 +157,41 @@ async fn planted_a_removal_by_check_then_act_is_found() {
     kit.deployment.migration_settings.record_interval = Duration::from_secs(3_600);
     wakes_while_its_copy_is_settled(&kit).await;
 }
+
+/// A cancelled migration leaves a complete copy that cannot be settled yet; another migration
+/// moves the object to the same store; only then is the first one settled.
+async fn moves_on_after_an_unsettled_copy(kit: &Kit) {
+    let stubborn = FaultPlan::new(|call| match (call.part, call.operation) {
+        ("hot", "close") => Fate::LoseRequest,
+        _ => Fate::Done,
+    });
+    let first = kit.deployment.process("first", &stubborn);
+    kit.write(&first, 5).await;
+    let request = kit.request("first", "cold");
+    let id = request.migration_id();
+    first.migrations.start(request).await.unwrap();
+    kit.wait_for(&first, id, |view| view.record.phase == Phase::Closing).await;
+    first.migrations.cancel(id, true).await.unwrap();
+    let view = kit.wait_for(&first, id, |view| view.record.phase.has_ended()).await;
+    assert!(view.record.provisional, "the copy is complete, so a close could still overtake it");
+
+    let second = kit.deployment.process("second", &FaultPlan::none());
+    kit.migrate(&second, "second", "cold").await;
+    kit.write(&second, 1).await;
+    second.migrations.scan().await;
+    let view = kit.wait_final(&second, id).await;
+    assert_eq!(view.record.phase, Phase::Cancelled);
+    kit.write(&second, 1).await;
+    kit.check(&second).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_is_settled_after_another_migration_moved_the_object() {
+    moves_on_after_an_unsettled_copy(&Kit::new(6)).await;
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(expected = "names no continuation")]
+async fn planted_a_target_shared_by_two_migrations_is_found() {
+    moves_on_after_an_unsettled_copy(&Kit::with_bug(6, Bug::TargetSharedByTwoMigrations)).await;
+}

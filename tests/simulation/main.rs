@@ -102,12 +102,9 @@ fn is_found(bug: Bug) {
 }
 
 #[test]
-fn every_planted_bug_is_found() {
-    for bug in [
-        Bug::CloseWithoutHeadCondition,
-        Bug::DocumentWithoutCompareAndSet,
-        Bug::TargetSharedByTwoMigrations,
-    ] {
+fn planted_bugs_are_found() {
+    // The others take a schedule that chance hardly finds: `tests/migration/races.rs` has them.
+    for bug in [Bug::CloseWithoutHeadCondition, Bug::DocumentWithoutCompareAndSet] {
         is_found(bug);
     }
 }
