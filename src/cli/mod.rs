@@ -7,6 +7,7 @@ mod append;
 mod completions;
 mod config;
 mod connection;
+mod demo;
 mod event_line;
 mod exit;
 mod failure;
@@ -67,6 +68,8 @@ enum Command {
     /// Look at the settings of a server without starting it.
     #[command(subcommand)]
     Config(config::Command),
+    /// Move live objects under load on a real server and prove that nothing was lost.
+    Demo(demo::Arguments),
     /// Print the completions of a shell.
     Completions(completions::Arguments),
 }
@@ -83,6 +86,7 @@ impl Command {
             Self::Migrations(command) => migrations::run(session, command).await,
             Self::Health(arguments) => health::run(session, arguments).await,
             Self::Config(command) => config::run(session, command),
+            Self::Demo(arguments) => demo::run(session, arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
         }
     }
