@@ -65,6 +65,9 @@ pub(crate) struct CancelArguments {
     /// Delete the copied events once no close can point to them any more. Asks first.
     #[arg(long)]
     remove_target: bool,
+    /// How long to wait for a server that cannot be reached.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "60s")]
+    retry_for: Duration,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -103,14 +106,7 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
         Command::Show(one) => get(&connection, one.migration_id).await?,
         Command::Pause(one) => pause(&connection, one.migration_id).await?,
         Command::Resume(one) => resume(&connection, one.migration_id).await?,
-        Command::Cancel(arguments) => {
-            if arguments.remove_target {
-                let id = &arguments.migration_id;
-                let question = format!("Delete the events that migration {id} has copied?");
-                confirm(session.yes, &question)?;
-            }
-            cancel(&connection, arguments).await?
-        }
+        Command::Cancel(arguments) => return cancel(session, &connection, arguments).await,
     };
     answer(session.format(), &Migration::from(&migration), || text_of(&migration))
 }
@@ -145,11 +141,17 @@ async fn resume(connection: &Connection, migration_id: String) -> Result<v1::Mig
     Ok(response.migration.unwrap_or_default())
 }
 
+/// Waits for the end: cancelling is a wish, and the close may have come first.
 async fn cancel(
+    session: &Session,
     connection: &Connection,
     arguments: CancelArguments,
-) -> Result<v1::Migration, Failure> {
-    let CancelArguments { migration_id, remove_target } = arguments;
+) -> Result<(), Failure> {
+    let CancelArguments { migration_id, remove_target, retry_for } = arguments;
+    if remove_target {
+        let question = format!("Delete the events that migration {migration_id} has copied?");
+        confirm(session.yes, &question)?;
+    }
     let request = v1::CancelMigrationRequest { migration_id, remove_target };
     let response = connection
         .call(Effect::Writes, request, |request| {
@@ -157,7 +159,20 @@ async fn cancel(
             async move { client.cancel_migration(request).await }
         })
         .await?;
-    Ok(response.migration.unwrap_or_default())
+    let mut migration = response.migration.unwrap_or_default();
+    if !has_ended(migration.phase()) {
+        let mut display = Display::new(session);
+        let id = &migration.migration_id;
+        migration = follow(session, connection, id, retry_for, &mut display).await?;
+    }
+    answer(session.format(), &Migration::from(&migration), || text_of(&migration))?;
+    match migration.phase() {
+        v1::MigrationPhase::Cancelled => Ok(()),
+        phase => Err(Failure::unsuccessful(format!(
+            "Not cancelled: the migration is {}",
+            phase_word(phase)
+        ))),
+    }
 }
 
 async fn watch(

@@ -24,10 +24,10 @@ pub(crate) struct Arguments {
     #[arg(long, requires = "from")]
     all: bool,
     /// With --all: the store to empty.
-    #[arg(long, value_name = "STORE", requires = "all")]
+    #[arg(long, value_name = "STORE", conflicts_with = "objects")]
     from: Option<String>,
     /// With --all: only objects of this name.
-    #[arg(long, value_name = "NAME", requires = "all", default_value = "")]
+    #[arg(long, value_name = "NAME", conflicts_with = "objects", default_value = "")]
     #[arg(hide_default_value = true)]
     object_name: String,
     /// The store to move to.
