@@ -27,9 +27,13 @@ mod client {
     //! What an application sees.
 
     use streamgate::client_conformance;
-    use streamgate::testing::conformance::client::{ClientSubject, InStore};
+    use streamgate::testing::conformance::client::{
+        ClientSubject, InStore, ThroughProxy, UnderMigration,
+    };
 
     client_conformance! {
         memory => ClientSubject::new(InStore::new(crate::memory())),
+        proxy => ClientSubject::new(ThroughProxy::start().await),
+        proxy_under_migration => ClientSubject::new(UnderMigration::start().await),
     }
 }

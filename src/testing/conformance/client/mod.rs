@@ -5,6 +5,7 @@
 mod append;
 mod history;
 mod in_store;
+mod through_proxy;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::testing::builders;
 pub use append::*;
 pub use history::*;
 pub use in_store::InStore;
+pub use through_proxy::{ThroughProxy, UnderMigration};
 
 /// An append or a read that was refused, as a client sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
