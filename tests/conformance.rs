@@ -37,3 +37,29 @@ mod client {
         proxy_under_migration => ClientSubject::new(UnderMigration::start().await),
     }
 }
+
+mod coordination {
+    //! The lock and the pauses.
+
+    use std::sync::Arc;
+
+    use streamgate::coordination::{HoldOptions, InProcessLock, InProcessPauses};
+    use streamgate::coordination_conformance;
+    use streamgate::testing::conformance::coordination::{
+        CoordinationSubject, HELD_MAX, HELD_PER_OBJECT_MAX,
+    };
+
+    fn in_process() -> CoordinationSubject {
+        let clock = CoordinationSubject::clock();
+        let options = HoldOptions { held_per_object_max: HELD_PER_OBJECT_MAX, held_max: HELD_MAX };
+        CoordinationSubject {
+            lock: Arc::new(InProcessLock::new(clock.clone())),
+            pauses: Arc::new(InProcessPauses::new(options, clock.clone())),
+            clock,
+        }
+    }
+
+    coordination_conformance! {
+        in_process => super::in_process(),
+    }
+}

@@ -1,10 +1,12 @@
 //! The promises of the ports, one small case each, over whatever keeps them.
 //!
 //! [`store`] and [`documents`] put the two ports to the test, [`client`] what an application sees:
-//! a store under a thin adapter, a proxy through its own client, a proxy while the object moves.
+//! a store under a thin adapter, a proxy through its own client, a proxy while the object moves;
+//! [`coordination`] the lock and the pauses.
 //! Each suite has one list of cases; `tests/conformance.rs` has a row for every subject.
 
 pub mod client;
+pub mod coordination;
 pub mod documents;
 pub mod store;
 
@@ -69,9 +71,10 @@ mod tests {
     /// A case that is written but not listed would never run.
     #[test]
     fn every_case_that_is_written_is_listed() {
-        let listed: [(&[&str], Vec<&str>); 3] = [
+        let listed: [(&[&str], Vec<&str>); 4] = [
             (store::SOURCES, store::CASES.iter().map(|case| case.name).collect()),
             (documents::SOURCES, documents::CASES.iter().map(|case| case.name).collect()),
+            (coordination::SOURCES, coordination::CASES.iter().map(|case| case.name).collect()),
             (client::SOURCES, client::CASES.iter().map(|case| case.name).collect()),
         ];
         for (sources, mut listed) in listed {
