@@ -4,14 +4,14 @@ use std::fmt::Write as _;
 
 use clap::{Args, Subcommand};
 
-use super::connection::Connection;
+use super::connection::{Connection, Patience};
 use super::failure::Failure;
 use super::object_path::parse_object;
 use super::output::{Format, Output, answer};
 use super::present::Object;
 use super::session::Session;
 use super::values::{moment_text, object_text};
-use super::verdict::Effect;
+use super::verdict::{Effect, Verdict};
 use crate::grpc::v1;
 
 #[derive(Subcommand)]
@@ -63,10 +63,11 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
 /// One page of objects and the token of the next.
 pub(crate) async fn page(
     connection: &Connection,
+    patience: Patience,
     request: v1::ListObjectsRequest,
-) -> Result<v1::ListObjectsResponse, Failure> {
+) -> Result<v1::ListObjectsResponse, Box<Verdict>> {
     connection
-        .call(Effect::Reads, request, |request| {
+        .call_patiently(patience, Effect::Reads, request, |request| {
             let mut client = connection.events();
             async move { client.list_objects(request).await }
         })
@@ -91,7 +92,7 @@ async fn list(
             page_size: u32::try_from(left.min(1_000)).unwrap_or(1_000),
             page_token,
         };
-        let response = page(connection, request).await?;
+        let response = page(connection, Patience::brief(session.timeout), request).await?;
         for object in &response.objects {
             match session.format() {
                 Format::Json => output.json(&Object::from(object))?,

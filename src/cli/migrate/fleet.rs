@@ -34,6 +34,7 @@ pub(super) async fn run(session: &Session, mut arguments: Arguments) -> Result<(
     for _ in 0..CONNECTIONS {
         connections.push(Connection::open(session)?);
     }
+    let patience = Patience::long(session.timeout, arguments.retry_for);
     let mut work = Work::new(session, &mut arguments);
     let mut tally = Tally::new(session, work.known_count());
     let clock = &session.runtime.clock;
@@ -41,7 +42,7 @@ pub(super) async fn run(session: &Session, mut arguments: Arguments) -> Result<(
     let mut begun = 0_usize;
     loop {
         while running.len() < usize::from(arguments.concurrency) {
-            let Some(item) = work.next(&connections[0]).await? else { break };
+            let Some(item) = work.next(&connections[0], patience).await? else { break };
             let connection = &connections[begun % CONNECTIONS];
             begun += 1;
             running.push(move_one(session, connection, &arguments, item));
@@ -108,10 +109,14 @@ impl Work {
         self.listing.is_none().then_some(self.ready.len() as u64)
     }
 
-    async fn next(&mut self, connection: &Connection) -> Result<Option<Item>, Failure> {
+    async fn next(
+        &mut self,
+        connection: &Connection,
+        patience: Patience,
+    ) -> Result<Option<Item>, Failure> {
         while self.ready.is_empty() {
             let Some(listing) = &mut self.listing else { return Ok(None) };
-            let page = objects::page(connection, listing.clone()).await?;
+            let page = objects::page(connection, patience, listing.clone()).await?;
             self.ready.extend(page.objects.into_iter().filter_map(|o| listed(o, &self.target)));
             if page.next_page_token.is_empty() {
                 self.listing = None;
