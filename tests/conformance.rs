@@ -8,8 +8,25 @@ fn memory() -> MemoryStore {
     MemoryStore::new()
 }
 
+/// A store, and its folder, which goes when the subject does.
+#[cfg(feature = "embedded")]
+fn embedded() -> (streamgate::backends::embedded::EmbeddedStore, tempfile::TempDir) {
+    use streamgate::backends::embedded::{EmbeddedOptions, EmbeddedStore};
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let store = EmbeddedStore::open(EmbeddedOptions::at(folder.path()));
+    (store.expect("the folder is new"), folder)
+}
+
 store_conformance! {
     memory => StoreSubject::new(super::memory()).race_rounds(5_000),
+}
+
+#[cfg(feature = "embedded")]
+store_conformance! {
+    embedded => {
+        let (store, folder) = super::embedded();
+        StoreSubject::new(store).keeping(folder).race_rounds(5_000)
+    },
 }
 
 mod documents {
@@ -20,6 +37,14 @@ mod documents {
 
     document_conformance! {
         memory => DocumentsSubject::new(crate::memory()),
+    }
+
+    #[cfg(feature = "embedded")]
+    document_conformance! {
+        embedded => {
+            let (store, folder) = crate::embedded();
+            DocumentsSubject::new(store).keeping(folder)
+        },
     }
 }
 
@@ -61,5 +86,13 @@ mod coordination {
 
     coordination_conformance! {
         in_process => super::in_process(),
+    }
+
+    #[cfg(feature = "embedded")]
+    client_conformance! {
+        embedded => {
+            let (store, folder) = crate::embedded();
+            ClientSubject::new(InStore::new(store)).keeping(folder)
+        },
     }
 }

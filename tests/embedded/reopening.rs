@@ -41,9 +41,8 @@ async fn a_retry_after_reopening_meets_its_first_answer() {
     let again = store.append(&stream, append(vec![event(2), event(3)])).await.unwrap();
     assert_eq!((again.first, again.last, again.replay), (Version(2), Version(3), true));
     let mixed = store.append(&stream, append(vec![event(4), event(9)])).await;
-    assert!(
-        matches!(mixed, Err(StoreError::DuplicateEventId { event_id }) if event_id == event(4).event_id)
-    );
+    let Err(StoreError::DuplicateEventId { event_id }) = mixed else { panic!("{mixed:?}") };
+    assert_eq!(event_id, event(4).event_id);
     let changed = Event { digest: Digest::from_bytes([1; 32]), ..event(4) };
     let changed = store.append(&stream, append(vec![changed])).await;
     assert!(matches!(changed, Err(StoreError::DuplicateEventId { .. })));
