@@ -61,6 +61,14 @@ mod client {
         proxy => ClientSubject::new(ThroughProxy::start().await),
         proxy_under_migration => ClientSubject::new(UnderMigration::start().await),
     }
+
+    #[cfg(feature = "embedded")]
+    client_conformance! {
+        embedded => {
+            let (store, folder) = crate::embedded();
+            ClientSubject::new(InStore::new(store)).keeping(folder)
+        },
+    }
 }
 
 mod coordination {
@@ -86,13 +94,5 @@ mod coordination {
 
     coordination_conformance! {
         in_process => super::in_process(),
-    }
-
-    #[cfg(feature = "embedded")]
-    client_conformance! {
-        embedded => {
-            let (store, folder) = crate::embedded();
-            ClientSubject::new(InStore::new(store)).keeping(folder)
-        },
     }
 }
