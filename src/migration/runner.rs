@@ -145,6 +145,10 @@ impl Runner {
         loop {
             self.show_when_due(run);
             let Some(effect) = self.machine.effect().cloned() else { break };
+            if matches!(effect, Effect::RecordSuccess) {
+                // What is recorded now is what will be shown for ever.
+                self.show(run);
+            }
             if let Err(broken) = invariants::check(&self.machine, self.performer.record(), &effect)
             {
                 tracing::error!({ fields::ERROR } = %broken, "halting this migration");
