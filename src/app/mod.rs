@@ -102,6 +102,7 @@ impl App {
     pub async fn start(parts: AppParts) -> io::Result<Self> {
         let AppParts { config, runtime, resources, listeners, mut registry } = parts;
         let moves = Arc::new(MoveWatch::default());
+        moves.register(&mut registry);
         let objects = ObjectDocuments::new(Arc::clone(&resources.documents));
         let proxy = Arc::new(Proxy::new(ProxyParts {
             placement: config.placement(),

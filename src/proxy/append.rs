@@ -73,11 +73,12 @@ impl Proxy {
             command: &command,
         };
         let done = attempt.run().await;
-        if let Some(stats) = self.moves.of(&command.object) {
+        let stats = self.moves.of(&command.object);
+        if let Some(stats) = &stats {
             stats.note_append(clock.monotonic().saturating_sub(began));
-            if attempt.followed > 0 && done.is_ok() {
-                stats.note_redirected();
-            }
+        }
+        if attempt.followed > 0 && done.is_ok() {
+            self.moves.note_redirected(stats.as_deref());
         }
         let Appended { first, last, replay } = done?;
         Ok(AppendOutcome { first, last, replay, followed: attempt.followed })

@@ -9,5 +9,7 @@ pub const SECONDS: [f64; 17] = [
 
 /// `method`, `outcome`: the time of a request to the end of its answer.
 pub const RPC_DURATION_SECONDS: &str = "rpc_duration_seconds";
+/// Appends that met a closed stream and were done in its continuation.
+pub const APPENDS_REDIRECTED: &str = "appends_redirected";
 /// Requests that were begun and have not ended.
 pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";

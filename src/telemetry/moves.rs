@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 
+use super::metrics;
 use crate::domain::ObjectKey;
 
 /// The objects that move right now. Asking about one that does not move costs one atomic load
@@ -16,6 +19,8 @@ use crate::domain::ObjectKey;
 pub struct MoveWatch {
     watched: AtomicUsize,
     objects: RwLock<HashMap<ObjectKey, Arc<MoveStats>>>,
+    /// Also those that met the close after the move had ended.
+    redirected: Counter,
 }
 
 /// What writers of one moving object met in this process.
@@ -34,6 +39,22 @@ pub struct Stall {
 }
 
 impl MoveWatch {
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            metrics::APPENDS_REDIRECTED,
+            "Appends that met a closed stream and were done in its continuation",
+            self.redirected.clone(),
+        );
+    }
+
+    /// Notes an append that was done after it had met a CloseEvent.
+    pub fn note_redirected(&self, stats: Option<&MoveStats>) {
+        self.redirected.inc();
+        if let Some(stats) = stats {
+            stats.redirected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Starts to watch an object, or goes on with the watch that is there.
     pub fn begin(&self, object: &ObjectKey) -> Arc<MoveStats> {
         let mut objects = self.objects.write().expect("no holder panics");
@@ -67,10 +88,6 @@ impl Default for MoveStats {
 }
 
 impl MoveStats {
-    pub fn note_redirected(&self) {
-        self.redirected.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub fn note_append(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.appends_us.lock().expect("no holder panics").saturating_record(micros.max(1));
@@ -105,9 +122,11 @@ mod tests {
         assert!(watch.of(&object).is_none());
         let stats = watch.begin(&object);
         watch.of(&object).unwrap().note_append(Duration::from_millis(3));
-        watch.of(&object).unwrap().note_redirected();
+        watch.note_redirected(watch.of(&object).as_deref());
         assert_eq!((stats.stall().count, stats.redirected()), (1, 1));
         watch.end(&object);
         assert!(watch.of(&object).is_none());
+        watch.note_redirected(watch.of(&object).as_deref());
+        assert_eq!((stats.redirected(), watch.redirected.get()), (1, 2));
     }
 }
