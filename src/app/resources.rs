@@ -6,6 +6,8 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 
 use super::marker::{self, MarkerError};
+#[cfg(feature = "embedded")]
+use crate::backends::embedded::{self, EmbeddedStore};
 use crate::backends::memory::MemoryStore;
 use crate::config::{Config, StoreKind, StoreSettings};
 use crate::coordination::{InProcessLock, InProcessPauses};
@@ -35,15 +37,21 @@ struct Backend {
 pub enum OpenError {
     #[error(transparent)]
     Marker(#[from] MarkerError),
-    #[error("this build has no {kind} store; build it with the feature {kind}")]
-    NotInThisBuild { kind: &'static str },
+    #[cfg(feature = "embedded")]
+    #[error("store {store} does not open")]
+    Embedded {
+        store: StoreName,
+        #[source]
+        cause: embedded::OpenError,
+    },
 }
 
 impl OpenError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Marker(error) => error.class(),
-            Self::NotInThisBuild { .. } => ErrorClass::Unsupported,
+            #[cfg(feature = "embedded")]
+            Self::Embedded { cause, .. } => cause.class(),
         }
     }
 }
@@ -83,6 +91,12 @@ async fn open(store: &StoreSettings) -> Result<Backend, OpenError> {
             let memory = MemoryStore::with_options(*options);
             Ok(Backend { events: Arc::new(memory.clone()), documents: Arc::new(memory) })
         }
-        StoreKind::Embedded { .. } => Err(OpenError::NotInThisBuild { kind: "embedded" }),
+        #[cfg(feature = "embedded")]
+        StoreKind::Embedded(options) => {
+            let cannot_open = |cause| OpenError::Embedded { store: store.name.clone(), cause };
+            let embedded = EmbeddedStore::open(options.clone()).map_err(cannot_open)?;
+            let embedded = Arc::new(embedded);
+            Ok(Backend { events: embedded.clone(), documents: embedded })
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::output::note;
 use super::session::Session;
 use super::settings::SettingsArguments;
 use crate::app::{App, AppParts, Listeners, OpenError, Resources, Stopped, registry};
-use crate::config::{Config, StoreKind};
+use crate::config::Config;
 use crate::telemetry::logs::LogFormat;
 
 #[derive(Args)]
@@ -103,9 +103,9 @@ fn greet(config: &Config, addresses: &Addresses) {
     note(&format!("Streamgate {} serves gRPC on {}", env!("CARGO_PKG_VERSION"), addresses.grpc));
     note(&format!("  metrics, health  http://{http}/metrics, /healthz, /readyz"));
     for store in &config.stores {
-        let place = match &store.kind {
-            StoreKind::Memory(_) => "memory: gone when this process ends".to_owned(),
-            StoreKind::Embedded { path } => path.display().to_string(),
+        let place = match store.folder() {
+            Some(folder) => folder.display().to_string(),
+            None => "memory: gone when this process ends".to_owned(),
         };
         note(&format!("  store {:<10} {place}", store.name.as_str()));
     }

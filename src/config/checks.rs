@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Config, ServerSettings, StoreKind};
+use super::{Config, ServerSettings};
 use crate::domain::limits::Limits;
 use crate::domain::{InvalidValue, ObjectName};
 
@@ -65,20 +65,19 @@ fn limits(limits: Limits) -> Vec<InvalidValue> {
 
 /// No two stores share a name or a folder.
 fn stores(config: &Config) -> Vec<InvalidValue> {
-    let (mut names, mut paths) = (BTreeSet::new(), BTreeSet::new());
+    let (mut names, mut folders) = (BTreeSet::new(), BTreeSet::new());
     let mut faults = Vec::new();
     for (index, store) in config.stores.iter().enumerate() {
+        let path = format!("stores[{index}]");
+        faults.extend(store.faults().into_iter().map(|fault| fault.within(&path)));
         if !names.insert(&store.name) {
             let problem = format!("another store is named {} already", store.name);
-            faults.push(InvalidValue::new(format!("stores[{index}].name"), problem));
+            faults.push(InvalidValue::new(format!("{path}.name"), problem));
         }
-        let path = match &store.kind {
-            StoreKind::Memory(_) => continue,
-            StoreKind::Embedded { path, .. } => path,
-        };
-        if !paths.insert(path) {
-            let problem = format!("another store lies in {} already", path.display());
-            faults.push(InvalidValue::new(format!("stores[{index}].path"), problem));
+        let Some(folder) = store.folder() else { continue };
+        if !folders.insert(folder) {
+            let problem = format!("another store lies in {} already", folder.display());
+            faults.push(InvalidValue::new(format!("{path}.path"), problem));
         }
     }
     faults

@@ -54,27 +54,40 @@ impl Parser<'_> {
 
     /// The options that a table sets.
     pub(super) fn options<T: DeserializeOwned + Default>(&mut self, path: &str, table: Table) -> T {
-        let mut good = Table::new();
+        self.options_over(path, Table::new(), table).unwrap_or_default()
+    }
+
+    /// The options that a table sets beside `base`, without which there are none.
+    pub(super) fn options_over<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        base: Table,
+        table: Table,
+    ) -> Option<T> {
+        let is_sound = |setting: &Table| -> Result<(), toml::de::Error> {
+            let mut alone = base.clone();
+            merge(&mut alone, setting.clone());
+            alone.try_into::<T>().map(drop)
+        };
+        let mut good = base.clone();
         for (names, value) in settings_of(table) {
-            let alone = nested(&names, value.clone());
-            let setting = format!("{path}.{}", names.join("."));
-            match alone.try_into::<T>() {
-                Ok(_) => merge(&mut good, nested(&names, value)),
+            let name = format!("{path}.{}", names.join("."));
+            let setting = nested(&names, value.clone());
+            match is_sound(&setting) {
+                Ok(()) => merge(&mut good, setting),
                 Err(error) => {
                     // A number where text belongs may have been meant as text in the environment.
                     let text = text_of(&value).map(|text| nested(&names, text));
-                    let is_from_file = self.merged.origin(&setting).is_none();
-                    match text.filter(|it| !is_from_file && it.clone().try_into::<T>().is_ok()) {
+                    let is_from_file = self.merged.origin(&name).is_none();
+                    match text.filter(|text| !is_from_file && is_sound(text).is_ok()) {
                         Some(text) => merge(&mut good, text),
-                        None => self.fault(&setting, error.message()),
+                        None => self.fault(&name, error.message()),
                     }
                 }
             }
         }
-        good.try_into().unwrap_or_else(|error: toml::de::Error| {
-            self.fault(path, error.message());
-            T::default()
-        })
+        let options = good.try_into::<T>();
+        options.map_err(|error| self.fault(path, error.message())).ok()
     }
 
     fn stores(&mut self, data_dir: &std::path::Path) -> Vec<StoreSettings> {

@@ -1,13 +1,15 @@
 //! `[[stores]]`: the named backends. `name` and `kind` come first; the rest belongs to the kind.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use toml::{Table, Value};
 
 use super::sections::Parser;
+#[cfg(feature = "embedded")]
+use crate::backends::embedded::EmbeddedOptions;
 use crate::backends::memory::MemoryOptions;
-use crate::domain::StoreName;
+use crate::domain::{InvalidValue, StoreName};
 
 /// A store as it is configured.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,15 +26,43 @@ pub enum StoreKind {
     /// Nothing survives the process.
     Memory(MemoryOptions),
     /// Durable, in a folder of this machine.
-    Embedded { path: PathBuf },
+    #[cfg(feature = "embedded")]
+    Embedded(EmbeddedOptions),
 }
+
+/// The kinds that this build has.
+#[cfg(feature = "embedded")]
+const KINDS: &str = "embedded, memory";
+#[cfg(not(feature = "embedded"))]
+const KINDS: &str = "memory (this build was made without the feature embedded)";
 
 impl StoreSettings {
     /// The store of a deployment that configures none.
     pub(super) fn only_one(data_dir: &Path) -> Self {
         let name = Self::usual_name();
-        let path = data_dir.join(name.as_str());
-        Self { name, kind: StoreKind::Embedded { path } }
+        #[cfg(feature = "embedded")]
+        let kind = StoreKind::Embedded(EmbeddedOptions::at(data_dir.join(name.as_str())));
+        #[cfg(not(feature = "embedded"))]
+        let (kind, _) = (StoreKind::Memory(MemoryOptions::default()), data_dir);
+        Self { name, kind }
+    }
+
+    /// The folder that holds the store, if one does.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.kind {
+            StoreKind::Memory(_) => None,
+            #[cfg(feature = "embedded")]
+            StoreKind::Embedded(options) => Some(&options.path),
+        }
+    }
+
+    /// What is wrong with the settings of its kind.
+    pub(super) fn faults(&self) -> Vec<InvalidValue> {
+        match &self.kind {
+            StoreKind::Memory(_) => Vec::new(),
+            #[cfg(feature = "embedded")]
+            StoreKind::Embedded(options) => options.check(),
+        }
     }
 
     pub(super) fn usual_name() -> StoreName {
@@ -56,12 +86,12 @@ impl StoreSettings {
             Some(Value::String(kind)) if kind == "memory" => {
                 Some(StoreKind::Memory(parser.options(path, table)))
             }
+            #[cfg(feature = "embedded")]
             Some(Value::String(kind)) if kind == "embedded" => {
                 embedded(parser, path, table, name.as_ref(), data_dir)
             }
             Some(_) | None => {
-                let problem = "must be one of memory, embedded";
-                parser.fault(&format!("{path}.kind"), problem);
+                parser.fault(&format!("{path}.kind"), &format!("must be one of {KINDS}"));
                 None
             }
         };
@@ -69,6 +99,8 @@ impl StoreSettings {
     }
 }
 
+/// Without a path the store lies in a folder of its own name.
+#[cfg(feature = "embedded")]
 fn embedded(
     parser: &mut Parser<'_>,
     path: &str,
@@ -77,15 +109,16 @@ fn embedded(
     data_dir: &Path,
 ) -> Option<StoreKind> {
     let folder = match table.remove("path") {
-        Some(Value::String(folder)) if !folder.is_empty() => Some(PathBuf::from(folder)),
+        Some(Value::String(folder)) => Some(folder),
         Some(_) => {
             parser.fault(&format!("{path}.path"), "must be the path of a folder");
             None
         }
-        None => name.map(|name| data_dir.join(name.as_str())),
+        None => name.map(|name| data_dir.join(name.as_str()).to_string_lossy().into_owned()),
     };
-    for setting in table.keys() {
-        parser.fault(&format!("{path}.{setting}"), "an embedded store has no such setting");
-    }
-    folder.map(|path| StoreKind::Embedded { path })
+    // A folder that is not known yet must not hide the faults of the rest.
+    let known = folder.clone().unwrap_or_else(|| ".".into());
+    let base = Table::from_iter([("path".to_owned(), Value::String(known))]);
+    let options = parser.options_over(path, base, table);
+    folder.and(options).map(StoreKind::Embedded)
 }

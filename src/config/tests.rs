@@ -20,8 +20,7 @@ fn without_any_source_one_durable_store_serves_on_this_machine_alone() {
     assert_eq!(config.server.http_listen.to_string(), "127.0.0.1:7401");
     assert_eq!(config.documents.store.as_str(), "main");
     let [store] = config.stores.as_slice() else { panic!("{:?}", config.stores) };
-    let StoreKind::Embedded { path, .. } = &store.kind else { panic!("{store:?}") };
-    assert_eq!(path, &PathBuf::from("streamgate-data/main"));
+    assert_eq!(store.folder(), Some(std::path::Path::new("streamgate-data/main")));
 }
 
 #[test]
@@ -145,6 +144,13 @@ fn all_faults_are_reported_together_each_with_its_path() {
         name = "warm"
         kind = "embedded"
         path = 7
+        heads_max = "many"
+        [[stores]]
+        name = "cool"
+        kind = "embedded"
+        heads_max = 0
+        limits.batch_events_max = -1
+        color = "red"
         [documents]
         store = "absent"
         [[placement]]
@@ -178,6 +184,10 @@ fn all_faults_are_reported_together_each_with_its_path() {
         "stores[2].name",
         "stores[2].color",
         "stores[4].path",
+        "stores[4].heads_max",
+        "stores[5].heads_max",
+        "stores[5].limits.batch_events_max",
+        "stores[5].color",
         "documents.store",
         "placement[0].object_name",
         "placement[0].store",
@@ -187,7 +197,7 @@ fn all_faults_are_reported_together_each_with_its_path() {
         let named = found.iter().filter(|fault| fault.starts_with(&format!("{path}:"))).count();
         assert_eq!(named, 1, "{path} in\n{}", found.join("\n"));
     }
-    assert_eq!(found.len(), 26, "{}", found.join("\n"));
+    assert_eq!(found.len(), 30, "{}", found.join("\n"));
     let held = found.iter().find(|fault| fault.starts_with("coordination")).unwrap();
     assert!(held.contains("set by STREAMGATE_COORDINATION__HELD_MAX"), "{held}");
 }
