@@ -183,6 +183,7 @@ impl Performer {
             ended: record.phase.has_ended().then_some(record.phase),
             is_final: self.stored.finished || record.is_final(),
             released: record.released,
+            target: record.target.clone(),
             orders: record.orders,
         }
     }
@@ -306,32 +307,29 @@ impl Performer {
             record.ended_at = Some(now);
             record.target = target.clone().or_else(|| record.target.take());
         });
-        match changed.await {
-            Ok(()) => Ok(self.recorded()),
-            Err(error) => document_trouble(error),
-        }
+        let changed = changed.await;
+        self.answer_record(changed)
     }
 
-    fn recorded(&self) -> Outcome {
-        if self.stored.finished {
-            return Outcome::AlreadyFinal { phase: self.record().phase };
+    fn answer_record(&self, changed: Result<(), DocumentError>) -> Performed {
+        match changed {
+            Ok(()) => Ok(Outcome::Record(self.record_view())),
+            Err(error) => document_trouble(error),
         }
-        Outcome::Recorded
     }
 
     async fn record_target(&mut self, machine: &Machine) -> Performed {
         let target = machine.target().cloned();
-        match self.change_record(|record| record.target.clone_from(&target)).await {
-            Ok(()) => Ok(self.recorded()),
-            Err(error) => document_trouble(error),
-        }
+        let changed = self.change_record(|record| {
+            record.target = target.clone().or_else(|| record.target.take());
+        });
+        let changed = changed.await;
+        self.answer_record(changed)
     }
 
     async fn record_released(&mut self) -> Performed {
-        match self.change_record(|record| record.released = true).await {
-            Ok(()) => Ok(self.recorded()),
-            Err(error) => document_trouble(error),
-        }
+        let changed = self.change_record(|record| record.released = true).await;
+        self.answer_record(changed)
     }
 
     async fn record_success(&mut self, machine: &Machine) -> Performed {

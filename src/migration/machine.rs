@@ -54,8 +54,6 @@ pub struct Machine {
     effect: Effect,
     /// Where the copy goes, once the document has handed it out.
     target: Option<StreamAddress>,
-    /// The record knows the target.
-    target_recorded: bool,
     copied: Copied,
     source_head: Head,
     /// The source's head when this round began: the round ends when the copy has it.
@@ -83,7 +81,7 @@ impl Unexpected {
 impl Machine {
     /// A migration as its record remembers it. Whatever the record says, the truth is looked up,
     /// and a record without an end is resumed at the very beginning: the document must know.
-    pub fn resume(plan: Plan, target: Option<StreamAddress>, record: &RecordView) -> Self {
+    pub fn resume(plan: Plan, record: &RecordView) -> Self {
         let (step, effect) = match record.ended {
             None => (Step::Loading, Effect::ReadDocument),
             Some(phase) if record.is_final => (Step::Ended { phase }, Effect::ReadRecord),
@@ -93,8 +91,7 @@ impl Machine {
         Self {
             step,
             effect,
-            target_recorded: target.is_some(),
-            target,
+            target: record.target.clone(),
             copied: Copied::nothing(plan.target_base),
             plan,
             source_head: Head::NONE,
@@ -168,7 +165,6 @@ impl Machine {
         match (self.step.clone(), outcome) {
             (_, Outcome::Lost) => self.on_lost(facts),
             (_, Outcome::Refused(failure)) => self.on_refused(failure),
-            (_, Outcome::AlreadyFinal { phase }) => self.step = Step::Ended { phase },
 
             (Step::Loading, Outcome::Document(document)) => self.on_loaded(document),
             (Step::Asking, Outcome::Record(record)) => self.on_asked(&record),
@@ -233,31 +229,21 @@ impl Machine {
                     }
                 }
             }
-            (Step::RecordingEnd { phase }, Outcome::Recorded) => {
-                self.target_recorded = self.target.is_some();
-                self.go(Step::Releasing { phase }, Effect::ReadDocument);
+            (Step::RecordingEnd { .. }, Outcome::Record(record)) => {
+                return self.on_end_recorded(record);
             }
             (Step::Releasing { phase }, Outcome::Document(document)) => {
-                self.learn_target(&document);
-                // Order: once released, the document no longer tells where a sleeper may copy to.
-                if self.target.is_some() && !self.target_recorded {
-                    self.go(Step::RecordingTarget { phase }, Effect::RecordTarget);
-                } else {
-                    self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
-                }
+                self.on_claim_seen(phase, &document);
             }
-            (Step::RecordingTarget { phase }, Outcome::Recorded) => {
-                self.target_recorded = true;
-                self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
-            }
+            (
+                Step::RecordingTarget { phase } | Step::Releasing { phase },
+                Outcome::Record(record),
+            ) => self.on_target_recorded(phase, &record),
             (Step::Releasing { phase }, Outcome::DocumentChanged) => {
                 self.go(Step::Releasing { phase }, Effect::ReadDocument);
             }
             (Step::Releasing { phase }, Outcome::Released) => {
                 self.go(Step::Releasing { phase }, Effect::RecordReleased);
-            }
-            (Step::Releasing { phase }, Outcome::Recorded) => {
-                self.go(Step::Settling { phase }, Effect::ReadSourceTail);
             }
 
             (Step::Settling { phase }, Outcome::SourceTail { closed, .. }) => {
@@ -311,6 +297,13 @@ impl Machine {
             | DocumentView::Unknown => {}
         }
     }
+
+    /// Another process of this migration may know of a claim that this one never saw.
+    fn learn_recorded_target(&mut self, record: &RecordView) {
+        if let Some(target) = &record.target {
+            self.target = Some(target.clone());
+        }
+    }
 }
 
 /// Prepare: the document must know, and the target must be ours.
@@ -337,6 +330,7 @@ impl Machine {
     /// reading. An end that is recorded in between changes the document afterwards, so the claim
     /// of a migrator that slept through its own cancellation is refused.
     fn on_asked(&mut self, record: &RecordView) {
+        self.learn_recorded_target(record);
         match record.ended {
             Some(phase) if record.is_final => self.step = Step::Ended { phase },
             Some(phase) => self.go(Step::Releasing { phase }, Effect::ReadDocument),
@@ -546,6 +540,48 @@ impl Machine {
         self.source_paused = false;
         let then = Box::new((step, effect));
         self.go(Step::ResumingBefore { then }, Effect::ResumeSource);
+    }
+}
+
+/// Release: no claim that was prepared before the end can succeed after it, and a claim that was
+/// made is not forgotten.
+impl Machine {
+    /// The first end that was recorded stands, whoever gives up after it.
+    fn on_end_recorded(&mut self, record: RecordView) -> Result<(), Unexpected> {
+        self.learn_recorded_target(&record);
+        match record.ended {
+            Some(phase) if record.is_final => self.step = Step::Ended { phase },
+            Some(phase) => self.go(Step::Releasing { phase }, Effect::ReadDocument),
+            None => return Err(Unexpected::new(self.step.clone(), Outcome::Record(record))),
+        }
+        Ok(())
+    }
+
+    /// Order: the record learns where the claim leads before the document forgets it. A sleeper
+    /// may still copy to there and close, so whoever settles must know of it.
+    fn on_claim_seen(&mut self, phase: Phase, document: &DocumentView) {
+        self.learn_target(document);
+        match document {
+            DocumentView::Active { claimed: Some(_) } => {
+                self.go(Step::RecordingTarget { phase }, Effect::RecordTarget);
+            }
+            DocumentView::Active { claimed: None }
+            | DocumentView::Terminated { .. }
+            | DocumentView::Unknown => {
+                self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
+            }
+        }
+    }
+
+    fn on_target_recorded(&mut self, phase: Phase, record: &RecordView) {
+        self.learn_recorded_target(record);
+        if record.is_final {
+            self.step = Step::Ended { phase: record.ended.unwrap_or(phase) };
+        } else if record.released {
+            self.go(Step::Settling { phase }, Effect::ReadSourceTail);
+        } else {
+            self.go(Step::Releasing { phase }, Effect::ReleaseDocument);
+        }
     }
 }
 

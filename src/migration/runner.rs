@@ -69,9 +69,8 @@ const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 impl Runner {
     pub fn new(parts: RunnerParts, stored: StoredRecord, live: Arc<Live>) -> Self {
         let plan = plan_of(&stored.record);
-        let target = stored.record.target.clone();
         let performer = Performer::new(parts.world.clone(), stored);
-        let machine = Machine::resume(plan, target, &performer.record_view());
+        let machine = Machine::resume(plan, &performer.record_view());
         Self {
             runtime: parts.world.runtime,
             settings: parts.settings,

@@ -128,12 +128,15 @@ pub enum Effect {
     },
     ReadSourceTail,
     RecordSuccess,
+    /// Record an end, unless there is one: the first stands. Answers the record.
     RecordEnd {
         phase: Phase,
         failure: Option<Failure>,
     },
+    /// Record where the claim leads. Answers the record.
     RecordTarget,
     ReleaseDocument,
+    /// Record that the document was changed after the end. Answers the record.
     RecordReleased,
     /// Close the copy at exactly this head, without continuation (I11).
     SealTarget {
@@ -184,6 +187,8 @@ pub struct RecordView {
     /// The end is final.
     pub is_final: bool,
     pub released: bool,
+    /// Where the claim leads, if any process wrote it down.
+    pub target: Option<StreamAddress>,
     pub orders: Orders,
 }
 
@@ -238,10 +243,6 @@ pub enum Outcome {
         closed: Option<Box<CloseEvent>>,
     },
     Recorded,
-    /// The record has ended for good already.
-    AlreadyFinal {
-        phase: Phase,
-    },
     Released,
     Sealed,
     Removed,
