@@ -1,11 +1,56 @@
-//! Every promise, put to every subject that makes it.
+//! Every promise, put to every subject that makes it: a row for each.
 
+use std::sync::Arc;
+
+use prometheus_client::registry::Registry;
 use streamgate::backends::memory::MemoryStore;
+use streamgate::domain::StoreName;
+use streamgate::runtime::{Clock, Runtime, SystemClock};
+use streamgate::store::limit::LimitStore;
+use streamgate::store::observe::ObserveStore;
+use streamgate::store::retry::RetryStore;
+use streamgate::store::timeout::TimeoutStore;
+use streamgate::store::{EventStore, StoreOptions, stack};
 use streamgate::store_conformance;
+use streamgate::telemetry::calls::{CallMetrics, StoreCalls};
 use streamgate::testing::conformance::store::StoreSubject;
 
-fn memory() -> MemoryStore {
-    MemoryStore::new()
+fn memory() -> Arc<dyn EventStore> {
+    Arc::new(MemoryStore::new())
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock)
+}
+
+fn calls() -> Arc<StoreCalls> {
+    let name = StoreName::new("hot").expect("it is well formed");
+    CallMetrics::new(&mut Registry::default()).of(&name)
+}
+
+/// So few places that calls do wait for one.
+fn narrow() -> StoreOptions {
+    StoreOptions { in_flight_max: 2, ..StoreOptions::default() }
+}
+
+fn timeout() -> TimeoutStore {
+    TimeoutStore::new(memory(), clock(), narrow().patience())
+}
+
+fn retry() -> RetryStore {
+    RetryStore::new(memory(), Runtime::system(), narrow().patience())
+}
+
+fn limit() -> LimitStore {
+    LimitStore::new(memory(), clock(), &narrow())
+}
+
+fn observe() -> ObserveStore {
+    ObserveStore::new(memory(), clock(), calls())
+}
+
+fn stacked() -> Arc<dyn EventStore> {
+    stack(memory(), &narrow(), &Runtime::system(), calls())
 }
 
 /// A store, and its folder, which goes when the subject does.
@@ -18,7 +63,12 @@ fn embedded() -> (streamgate::backends::embedded::EmbeddedStore, tempfile::TempD
 }
 
 store_conformance! {
-    memory => StoreSubject::new(super::memory()).race_rounds(5_000),
+    memory => StoreSubject::of(super::memory()).race_rounds(5_000),
+    timeout => StoreSubject::new(super::timeout()),
+    retry => StoreSubject::new(super::retry()),
+    limit => StoreSubject::new(super::limit()),
+    observe => StoreSubject::new(super::observe()),
+    stacked => StoreSubject::of(super::stacked()),
 }
 
 #[cfg(feature = "embedded")]
@@ -32,11 +82,44 @@ store_conformance! {
 mod documents {
     //! The port DocumentStore.
 
+    use std::sync::Arc;
+
+    use streamgate::backends::memory::MemoryStore;
     use streamgate::document_conformance;
+    use streamgate::documents::observe::ObserveDocuments;
+    use streamgate::documents::retry::RetryDocuments;
+    use streamgate::documents::timeout::TimeoutDocuments;
+    use streamgate::documents::{DocumentStore, stack};
+    use streamgate::runtime::Runtime;
+    use streamgate::testing::builders::patience;
     use streamgate::testing::conformance::documents::DocumentsSubject;
 
+    fn memory() -> Arc<dyn DocumentStore> {
+        Arc::new(MemoryStore::new())
+    }
+
+    fn timeout() -> TimeoutDocuments {
+        TimeoutDocuments::new(memory(), crate::clock(), patience())
+    }
+
+    fn retry() -> RetryDocuments {
+        RetryDocuments::new(memory(), Runtime::system(), patience())
+    }
+
+    fn observe() -> ObserveDocuments {
+        ObserveDocuments::new(memory(), crate::clock(), crate::calls())
+    }
+
+    fn stacked() -> Arc<dyn DocumentStore> {
+        stack(memory(), patience(), &Runtime::system(), crate::calls())
+    }
+
     document_conformance! {
-        memory => DocumentsSubject::new(crate::memory()),
+        memory => DocumentsSubject::of(super::memory()),
+        timeout => DocumentsSubject::new(super::timeout()),
+        retry => DocumentsSubject::new(super::retry()),
+        observe => DocumentsSubject::new(super::observe()),
+        stacked => DocumentsSubject::of(super::stacked()),
     }
 
     #[cfg(feature = "embedded")]
@@ -58,6 +141,7 @@ mod client {
 
     client_conformance! {
         memory => ClientSubject::new(InStore::new(crate::memory())),
+        stacked => ClientSubject::new(InStore::new(crate::stacked())),
         proxy => ClientSubject::new(ThroughProxy::start().await),
         proxy_under_migration => ClientSubject::new(UnderMigration::start().await),
     }

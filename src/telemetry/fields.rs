@@ -4,6 +4,7 @@ pub const OBJECT_NAME: &str = "object.name";
 pub const OBJECT_ID: &str = "object.id";
 pub const STREAM_ID: &str = "stream.id";
 pub const STORE_NAME: &str = "store.name";
+pub const DOCUMENT_KEY: &str = "document.key";
 pub const VERSION: &str = "version";
 pub const EVENT_COUNT: &str = "event.count";
 pub const MIGRATION_ID: &str = "migration.id";

@@ -13,3 +13,8 @@ pub const RPC_DURATION_SECONDS: &str = "rpc_duration_seconds";
 pub const APPENDS_REDIRECTED: &str = "appends_redirected";
 /// Requests that were begun and have not ended.
 pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";
+
+/// `store`, `operation`, `outcome`: the time of a call to a store, waits and repetitions included.
+pub const STORE_CALL_DURATION_SECONDS: &str = "store_call_duration_seconds";
+/// `store`: calls that were begun and have not ended.
+pub const STORE_CALLS_IN_FLIGHT: &str = "store_calls_in_flight";

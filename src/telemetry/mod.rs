@@ -1,5 +1,6 @@
 //! Names of fields, spans and metrics, and the watch over appends to objects that move.
 
+pub mod calls;
 pub mod fields;
 pub mod http;
 pub mod logs;

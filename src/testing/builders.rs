@@ -1,6 +1,7 @@
 //! Values for tests, each with defaults that a test only overrides where they matter.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -11,6 +12,7 @@ use crate::domain::{
     CloseEvent, Continuation, Digest, Event, EventId, ExpectedVersion, Head, MigrationId,
     ObjectKey, StoreName, StreamAddress, StreamHeader, StreamId, StreamRef, Timestamp, Version,
 };
+use crate::runtime::Patience;
 use crate::store::{Append, Close, ReadRange};
 
 /// The moment at which event 0 of [`event`] was recorded.
@@ -141,6 +143,17 @@ pub fn close(migration: MigrationId, head: Head) -> Close {
 
 pub fn head(version: u64) -> Head {
     Head::at(Version(version))
+}
+
+/// Three tries, a second each.
+pub fn patience() -> Patience {
+    Patience {
+        read_timeout: Duration::from_secs(1),
+        write_timeout: Duration::from_secs(1),
+        attempts_max: 3,
+        wait_first: Duration::from_millis(5),
+        wait_max: Duration::from_millis(50),
+    }
 }
 
 /// Everything from a version on, as far as one page goes.

@@ -18,8 +18,8 @@ pub struct InStore {
 }
 
 impl InStore {
-    pub fn new(store: impl EventStore) -> Self {
-        Self { store: Arc::new(store) }
+    pub fn new(store: Arc<dyn EventStore>) -> Self {
+        Self { store }
     }
 }
 
