@@ -150,7 +150,7 @@ mod client {
     client_conformance! {
         embedded => {
             let (store, folder) = crate::embedded();
-            ClientSubject::new(InStore::new(store)).keeping(folder)
+            ClientSubject::new(InStore::new(std::sync::Arc::new(store))).keeping(folder)
         },
     }
 }

@@ -11,11 +11,12 @@ use crate::backends::embedded::{self, EmbeddedStore};
 use crate::backends::memory::MemoryStore;
 use crate::config::{Config, StoreKind, StoreSettings};
 use crate::coordination::{InProcessLock, InProcessPauses};
-use crate::documents::DocumentStore;
+use crate::documents::{self, DocumentStore};
 use crate::domain::{ErrorClass, StoreName};
 use crate::lock::{Lock, Pauses};
 use crate::runtime::Runtime;
-use crate::store::{EventStore, Stores};
+use crate::store::{self, EventStore, StoreOptions, Stores};
+use crate::telemetry::calls::{CallMetrics, StoreCalls};
 
 /// The outside of a proxy. Cheap to clone; proxies that share it are one deployment.
 #[derive(Clone)]
@@ -30,6 +31,21 @@ pub struct Resources {
 struct Backend {
     events: Arc<dyn EventStore>,
     documents: Arc<dyn DocumentStore>,
+}
+
+impl Backend {
+    /// As the rest of the process calls it: bounded, repeated and measured.
+    fn behind_wrappers(
+        self,
+        options: &StoreOptions,
+        runtime: &Runtime,
+        calls: &Arc<StoreCalls>,
+    ) -> Self {
+        let events = store::stack(self.events, options, runtime, Arc::clone(calls));
+        let patience = options.patience();
+        let documents = documents::stack(self.documents, patience, runtime, Arc::clone(calls));
+        Self { events, documents }
+    }
 }
 
 /// Why a store of the settings is not there.
@@ -62,11 +78,15 @@ impl Resources {
     pub async fn open(
         config: &Config,
         runtime: &Runtime,
-        _registry: &mut Registry,
+        registry: &mut Registry,
     ) -> Result<Self, OpenError> {
+        let calls = CallMetrics::new(registry);
         let mut backends = BTreeMap::new();
         for store in &config.stores {
-            backends.insert(store.name.clone(), open(store).await?);
+            let backend = open(store).await?;
+            let backend =
+                backend.behind_wrappers(&config.store_calls, runtime, &calls.of(&store.name));
+            backends.insert(store.name.clone(), backend);
         }
         let home = &config.documents.store;
         let documents =

@@ -26,7 +26,7 @@ use crate::grpc::GrpcOptions;
 use crate::migration::MigrationSettings;
 use crate::proxy::ProxyOptions;
 use crate::runtime::duration_text;
-use crate::store::{Placement, PlacementRule};
+use crate::store::{Placement, PlacementRule, StoreOptions};
 use crate::telemetry::logs::LogOptions;
 
 pub use layers::{Layers, Overrides};
@@ -43,6 +43,7 @@ pub struct Config {
     pub proxy: ProxyOptions,
     pub migration: MigrationSettings,
     pub coordination: HoldOptions,
+    pub store_calls: StoreOptions,
     pub stores: Vec<StoreSettings>,
     pub placement: Vec<PlacementRule>,
 }

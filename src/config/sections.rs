@@ -32,6 +32,7 @@ pub(super) fn parse(layers: Layers, faults: &mut Vec<InvalidValue>) -> Config {
         proxy: parser.section("proxy"),
         migration: parser.section("migration"),
         coordination: parser.section("coordination"),
+        store_calls: parser.section("store_calls"),
         placement: parser.placement(),
         stores,
         server,
@@ -165,7 +166,7 @@ impl Parser<'_> {
     /// Every section that nobody asked for.
     fn refuse_the_rest(&mut self) {
         let known = "server, log, grpc, limits, documents, proxy, migration, coordination, \
-                     [[stores]], [[placement]]";
+                     store_calls, [[stores]], [[placement]]";
         let names: Vec<String> = self.merged.table.keys().cloned().collect();
         for name in names {
             self.fault(&name, &format!("there is no such section; there are: {known}"));
