@@ -1,12 +1,11 @@
 //! What must hold between settings that are each well formed.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Config, ServerSettings};
+use crate::domain::InvalidValue;
 use crate::domain::limits::Limits;
-use crate::domain::{InvalidValue, ObjectName};
 
 pub(super) fn faults_of(config: &Config) -> Vec<InvalidValue> {
     let within = |section: &'static str| move |fault: InvalidValue| fault.within(section);
@@ -18,8 +17,6 @@ pub(super) fn faults_of(config: &Config) -> Vec<InvalidValue> {
     faults.extend(config.proxy.check().into_iter().map(within("proxy")));
     faults.extend(config.migration.check().into_iter().map(within("migration")));
     faults.extend(config.store_calls.check().into_iter().map(within("store_calls")));
-    faults.extend(stores(config));
-    faults.extend(references(config));
     faults
 }
 
@@ -60,56 +57,6 @@ fn limits(limits: Limits) -> Vec<InvalidValue> {
     if !(1..=limits.batch_bytes_max).contains(&limits.event_bytes_max) {
         let problem = "must be at least 1 and at most batch_bytes_max";
         faults.push(InvalidValue::new("event_bytes_max", problem));
-    }
-    faults
-}
-
-/// No two stores share a name or a folder.
-fn stores(config: &Config) -> Vec<InvalidValue> {
-    let (mut names, mut folders) = (BTreeSet::new(), BTreeSet::new());
-    let mut faults = Vec::new();
-    for (index, store) in config.stores.iter().enumerate() {
-        let path = format!("stores[{index}]");
-        faults.extend(store.faults().into_iter().map(|fault| fault.within(&path)));
-        if !names.insert(&store.name) {
-            let problem = format!("another store is named {} already", store.name);
-            faults.push(InvalidValue::new(format!("{path}.name"), problem));
-        }
-        let Some(folder) = store.folder() else { continue };
-        if !folders.insert(folder) {
-            let problem = format!("another store lies in {} already", folder.display());
-            faults.push(InvalidValue::new(format!("{path}.path"), problem));
-        }
-    }
-    faults
-}
-
-/// What is named exists.
-fn references(config: &Config) -> Vec<InvalidValue> {
-    // Stores that could not be read have faults of their own.
-    if config.stores.is_empty() {
-        return Vec::new();
-    }
-    let known: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-    let unknown = |name: &str| {
-        let is_unknown = !known.contains(&name);
-        is_unknown.then(|| format!("no store is named {name}; there are: {}", known.join(", ")))
-    };
-    let mut faults = Vec::new();
-    let documents = unknown(config.documents.store.as_str());
-    faults.extend(documents.map(|problem| InvalidValue::new("documents.store", problem)));
-    for (index, rule) in config.placement.iter().enumerate() {
-        let at = |field: &str, problem: String| {
-            InvalidValue::new(format!("placement[{index}].{field}"), problem)
-        };
-        faults.extend(unknown(rule.store.as_str()).map(|problem| at("store", problem)));
-        let name = rule.object_name.as_str();
-        let stem = name.strip_suffix('*').unwrap_or(name);
-        let matches_all = name == "*";
-        if !matches_all && ObjectName::new(stem).is_err() {
-            let problem = "must be an object name, or a prefix of one followed by *";
-            faults.push(at("object_name", problem.to_owned()));
-        }
     }
     faults
 }

@@ -3,13 +3,15 @@
 //! Serde stops at the first fault, so each setting is tried alone first, on top of the defaults;
 //! those that pass make the section.
 
+use std::path::Path;
+
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use super::layers::Merged;
 use super::stores::StoreSettings;
 use super::{Config, DocumentSettings, Layers};
-use crate::domain::{InvalidValue, StoreName};
+use crate::domain::{InvalidValue, ObjectName, StoreName};
 use crate::store::PlacementRule;
 
 /// A tree of settings on its way into options.
@@ -33,7 +35,7 @@ pub(super) fn parse(layers: Layers, faults: &mut Vec<InvalidValue>) -> Config {
         migration: parser.section("migration"),
         coordination: parser.section("coordination"),
         store_calls: parser.section("store_calls"),
-        placement: parser.placement(),
+        placement: parser.placement(&stores),
         stores,
         server,
     };
@@ -91,16 +93,20 @@ impl Parser<'_> {
         options.map_err(|error| self.fault(path, error.message())).ok()
     }
 
-    fn stores(&mut self, data_dir: &std::path::Path) -> Vec<StoreSettings> {
+    fn stores(&mut self, data_dir: &Path) -> Vec<StoreSettings> {
         let Some(stores) = self.merged.table.remove("stores") else {
             return vec![StoreSettings::only_one(data_dir)];
         };
         let tables = self.tables("stores", stores);
         let known = self.faults.len();
-        let stores: Vec<StoreSettings> = tables
-            .into_iter()
-            .filter_map(|(path, table)| StoreSettings::parse(self, &path, table, data_dir))
-            .collect();
+        let mut stores: Vec<StoreSettings> = Vec::new();
+        for (path, table) in tables {
+            let Some(store) = StoreSettings::parse(self, &path, table, data_dir) else { continue };
+            for fault in store.faults().into_iter().chain(store.shared_with(&stores)) {
+                self.fault(&format!("{path}.{}", fault.field), &fault.problem);
+            }
+            stores.push(store);
+        }
         if stores.is_empty() && self.faults.len() == known {
             self.fault("stores", "must name at least one store");
         }
@@ -117,6 +123,9 @@ impl Parser<'_> {
             }
         };
         let named = table.remove("store").and_then(|value| self.store("documents.store", value));
+        if let Some(named) = &named {
+            self.must_be_known("documents.store", named, stores);
+        }
         for name in table.keys() {
             self.fault(&format!("documents.{name}"), "there is no such setting; there is: store");
         }
@@ -134,16 +143,33 @@ impl Parser<'_> {
         StoreName::new(text).map_err(|fault| self.fault(path, &fault.problem)).ok()
     }
 
-    fn placement(&mut self) -> Vec<PlacementRule> {
+    fn placement(&mut self, stores: &[StoreSettings]) -> Vec<PlacementRule> {
         let Some(rules) = self.merged.table.remove("placement") else { return Vec::new() };
         let mut parsed = Vec::new();
         for (path, table) in self.tables("placement", rules) {
             match table.try_into::<PlacementRule>() {
-                Ok(rule) => parsed.push(rule),
+                Ok(rule) => {
+                    self.must_be_known(&format!("{path}.store"), &rule.store, stores);
+                    if !is_pattern(&rule.object_name) {
+                        let problem = "must be an object name, or a prefix of one followed by *";
+                        self.fault(&format!("{path}.object_name"), problem);
+                    }
+                    parsed.push(rule);
+                }
                 Err(error) => self.fault(&path, error.message()),
             }
         }
         parsed
+    }
+
+    fn must_be_known(&mut self, path: &str, named: &StoreName, stores: &[StoreSettings]) {
+        // Stores that could not be read have faults of their own.
+        if stores.is_empty() || stores.iter().any(|store| store.name == *named) {
+            return;
+        }
+        let known: Vec<&str> = stores.iter().map(|store| store.name.as_str()).collect();
+        let known = known.join(", ");
+        self.fault(path, &format!("no store is named {named}; there are: {known}"));
     }
 
     /// The tables of a list, each with its path.
@@ -180,6 +206,12 @@ impl Parser<'_> {
         };
         self.faults.push(InvalidValue::new(path, problem));
     }
+}
+
+/// An object name, or a prefix of names followed by `*`.
+fn is_pattern(text: &str) -> bool {
+    let stem = text.strip_suffix('*').unwrap_or(text);
+    text == "*" || ObjectName::new(stem).is_ok()
 }
 
 /// Every setting of a table with the names that lead to it.

@@ -65,6 +65,23 @@ impl StoreSettings {
         }
     }
 
+    /// What no two stores may share.
+    pub(super) fn shared_with(&self, others: &[Self]) -> Vec<InvalidValue> {
+        let mut faults = Vec::new();
+        if others.iter().any(|other| other.name == self.name) {
+            let problem = format!("another store is named {} already", self.name);
+            faults.push(InvalidValue::new("name", problem));
+        }
+        let folder = self.folder();
+        if let Some(folder) = folder
+            && others.iter().any(|other| other.folder() == Some(folder))
+        {
+            let problem = format!("another store lies in {} already", folder.display());
+            faults.push(InvalidValue::new("path", problem));
+        }
+        faults
+    }
+
     pub(super) fn usual_name() -> StoreName {
         StoreName::new("main").expect("the usual name is well formed")
     }

@@ -30,7 +30,7 @@ pub struct LogOptions {
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { format: LogFormat::default(), filter: "info".into() }
+        Self { format: LogFormat::default(), filter: "info,fjall=warn,lsm_tree=warn".into() }
     }
 }
 
