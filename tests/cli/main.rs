@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod cut;
+mod demo;
 mod everyday;
 mod import;
 mod moving;

@@ -52,6 +52,7 @@ impl Display {
             tokio::select! {
                 biased;
                 done = &mut work => {
+                    self.show();
                     self.bar.finish_and_clear();
                     return done;
                 }

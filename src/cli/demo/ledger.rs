@@ -132,6 +132,11 @@ impl ObjectLedger {
         self.is_moving.load(Ordering::Relaxed)
     }
 
+    /// Whether the object is there, or its first client gave up.
+    pub(super) fn was_written(&self) -> bool {
+        self.floor() > 0 || !self.unsettled().is_empty()
+    }
+
     /// Whatever is acknowledged from now on must lie at this version or above.
     pub(super) fn floor(&self) -> u64 {
         self.next_version.load(Ordering::SeqCst)

@@ -6,6 +6,7 @@ mod ledger;
 mod movers;
 mod next_steps;
 mod proof;
+mod redirects;
 mod report;
 mod server;
 mod writers;
@@ -83,9 +84,14 @@ async fn play(session: &Session, arguments: &Arguments, folder: &Folder) -> Resu
         clock.sleep(seconds.saturating_sub(spent)).await;
         moved
     };
-    let moved = display.during(enough).await?;
+    let moved = tokio::select! {
+        biased;
+        moved = display.during(enough) => moved?,
+        failure = redirects::watch(server.http(), &ledger, &**clock) => return Err(failure),
+    };
     ledger.tell_writers_to_stop();
     let written = writers.ended().await?;
+    redirects::look(server.http(), &ledger).await?;
     let wrote_for = clock.monotonic().saturating_sub(began);
 
     note("Reading everything back and comparing it with what was acknowledged.");

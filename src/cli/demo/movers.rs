@@ -17,10 +17,13 @@ use crate::cli::watch::{has_ended, outcome};
 use crate::grpc::v1;
 
 /// Objects that move at once.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 8;
 /// The part of the time in which migrations begin, after a first part without any.
 const FIRST_AFTER: f64 = 0.05;
 const LAST_AFTER: f64 = 0.85;
+
+/// Whether a client has made an object yet.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the migrations themselves say.
 #[derive(Default)]
@@ -28,7 +31,6 @@ pub(super) struct Moved {
     pub(super) objects: u64,
     pub(super) events: u64,
     pub(super) bytes: u64,
-    pub(super) redirected: u64,
     pub(super) appends_while_moving: u64,
     pub(super) longest_append: Duration,
 }
@@ -75,6 +77,10 @@ async fn move_one(
     ledger: &Ledger,
     index: usize,
 ) -> Option<v1::Migration> {
+    let object = &ledger.objects[index];
+    while !object.was_written() {
+        session.runtime.clock.sleep(LOOK_EVERY).await;
+    }
     ledger.begin_moving(index);
     let ended = start_and_watch(session, connection, ledger, index).await;
     ledger.end_moving(index);
@@ -146,9 +152,7 @@ impl Moved {
         self.objects += 1;
         self.events += progress.events_copied;
         self.bytes += progress.bytes_copied;
-        self.redirected += progress.appends_redirected;
         ledger.moved.fetch_add(1, Ordering::Relaxed);
-        ledger.redirected.fetch_add(progress.appends_redirected, Ordering::Relaxed);
         if let Some(stall) = progress.write_stall {
             self.appends_while_moving += stall.count;
             let longest = stall.max.map_or(Duration::ZERO, |max| duration_of(&max));

@@ -64,7 +64,7 @@ impl Report {
             events_per_second: (events as f64 / wrote_for.as_secs_f64().max(0.001)) as u64,
             events_moved: moved.events,
             bytes_moved: moved.bytes,
-            appends_redirected: moved.redirected,
+            appends_redirected: ledger.redirected.load(Ordering::Relaxed),
             appends_while_moving: moved.appends_while_moving,
             longest_append_moving_ms: moving,
             longest_append_resting_ms: resting,
@@ -106,7 +106,7 @@ impl Report {
         fact(
             "appends redirected",
             format!(
-                "{} of {} while their object moved",
+                "{}; {} appends went to objects while they moved",
                 count_text(self.appends_redirected),
                 count_text(self.appends_while_moving)
             ),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -67,16 +68,21 @@ impl Folder {
     }
 }
 
-/// A running server; dropped, it is killed.
+/// A running server.
 pub(super) struct Server {
-    child: Child,
+    process: Process,
     url: String,
+    http: SocketAddr,
 }
+
+/// Killed when dropped.
+struct Process(Child);
 
 /// What the server writes once it serves.
 #[derive(Deserialize)]
 struct Ready {
-    grpc: String,
+    grpc: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Server {
@@ -101,16 +107,41 @@ impl Server {
         command.env("STREAMGATE_SERVER__HTTP_LISTEN", "127.0.0.1:0");
         command.stdin(Stdio::null()).stdout(log).stderr(same_log);
         let child = command.spawn().map_err(|error| local("start the server", error))?;
-        let mut server = Self { child, url: String::new() };
-        let ready = server.ready(session, folder, &ready_file).await?;
-        server.url = format!("http://{}", ready.grpc);
-        Ok(server)
+        let mut process = Process(child);
+        let ready = process.ready(session, folder, &ready_file).await?;
+        let url = format!("http://{}", ready.grpc);
+        Ok(Self { process, url, http: ready.http })
     }
 
     pub(super) fn url(&self) -> &str {
         &self.url
     }
 
+    /// Where its metrics are.
+    pub(super) const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(super) async fn stop(mut self, session: &Session) -> Result<(), Failure> {
+        self.process.ask_to_stop()?;
+        let clock = &session.runtime.clock;
+        let until = clock.monotonic() + STOPPED_WITHIN;
+        while clock.monotonic() < until {
+            match self.process.exit_status()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let problem = format!("the server ended with {status}");
+                    return Err(Failure::unsuccessful(problem));
+                }
+                None => clock.sleep(LOOK_EVERY).await,
+            }
+        }
+        Err(Failure::unsuccessful("the server did not stop when asked to"))
+    }
+}
+
+impl Process {
     async fn ready(
         &mut self,
         session: &Session,
@@ -136,46 +167,28 @@ impl Server {
         }
     }
 
-    /// Asks it to stop and waits until it has.
-    pub(super) async fn stop(mut self, session: &Session) -> Result<(), Failure> {
-        self.ask_to_stop()?;
-        let clock = &session.runtime.clock;
-        let until = clock.monotonic() + STOPPED_WITHIN;
-        while clock.monotonic() < until {
-            match self.exit_status()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => {
-                    let problem = format!("the server ended with {status}");
-                    return Err(Failure::unsuccessful(problem));
-                }
-                None => clock.sleep(LOOK_EVERY).await,
-            }
-        }
-        Err(Failure::unsuccessful("the server did not stop when asked to"))
-    }
-
     #[cfg(unix)]
     fn ask_to_stop(&mut self) -> Result<(), Failure> {
         use rustix::process::{Pid, Signal, kill_process};
-        kill_process(Pid::from_child(&self.child), Signal::TERM)
+        kill_process(Pid::from_child(&self.0), Signal::TERM)
             .map_err(|error| Failure::local("stop the server", error.into()))
     }
 
     #[cfg(not(unix))]
     fn ask_to_stop(&mut self) -> Result<(), Failure> {
-        self.child.kill().map_err(|error| Failure::local("stop the server", error))
+        self.0.kill().map_err(|error| Failure::local("stop the server", error))
     }
 
     fn exit_status(&mut self) -> Result<Option<ExitStatus>, Failure> {
-        self.child.try_wait().map_err(|error| Failure::local("ask after the server", error))
+        self.0.try_wait().map_err(|error| Failure::local("ask after the server", error))
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         // Of a process that has ended already, this does nothing.
-        _ = self.child.kill();
-        _ = self.child.wait();
+        _ = self.0.kill();
+        _ = self.0.wait();
     }
 }
 

@@ -55,7 +55,8 @@ pub(super) fn start(
             runtime: session.runtime.clone(),
             ledger: Arc::clone(ledger),
             timeout: session.timeout,
-            number,
+            number: number.into(),
+            writers: count.into(),
         };
         tasks.push(session.runtime.shutdown.spawn(writer.write()));
     }
@@ -82,15 +83,18 @@ struct Writer {
     runtime: Runtime,
     ledger: Arc<Ledger>,
     timeout: Duration,
-    number: u16,
+    number: usize,
+    writers: usize,
 }
 
 impl Writer {
     async fn write(self) -> Written {
         let mut written = Written::new();
         let mut sequence = 0;
+        // Each object is made by one of the clients, and then written by all.
+        let mut own = (self.number..self.ledger.objects.len()).step_by(self.writers);
         while !self.ledger.writers_should_stop() {
-            let object = &self.ledger.objects[self.choose()];
+            let object = &self.ledger.objects[own.next().unwrap_or_else(|| self.choose())];
             let events = self.events(&mut sequence);
             let was_moving = object.is_moving();
             let began = self.runtime.clock.monotonic();
