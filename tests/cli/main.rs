@@ -13,4 +13,5 @@ mod everyday;
 mod import;
 mod moving;
 mod process;
+mod serving;
 mod streams;
