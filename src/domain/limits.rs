@@ -100,8 +100,10 @@ pub fn check_metadata<'a>(
     }
     let mut bytes = 0;
     for (key, value) in entries {
-        check_text(&format!("{field} key"), key, false)?;
-        check_text(&format!("{field}[{key:?}]"), value, true)?;
+        check_text("", key, false)
+            .map_err(|fault| InvalidValue::new(format!("{field} key"), fault.problem))?;
+        check_text("", value, true)
+            .map_err(|fault| InvalidValue::new(format!("{field}[{key:?}]"), fault.problem))?;
         bytes += key.len() + value.len();
     }
     if bytes > METADATA_BYTES_MAX {

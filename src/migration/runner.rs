@@ -109,6 +109,9 @@ impl Runner {
         self.performer.clear_if_finished().await;
         self.show(&mut run);
         self.moves.end(&object);
+        if end == RunEnd::Ended {
+            self.moves.note_ended(self.performer.record().phase.as_str());
+        }
         // A lease that is not given back expires by itself.
         let _ = self.lock.release(&run.lease).await;
         end
@@ -204,7 +207,9 @@ impl Runner {
         run.meter.note_round(effect, outcome);
         match (effect, outcome) {
             (Effect::AppendTarget { count, .. }, Outcome::Appended) => {
-                run.meter.note_copied(*count, self.performer.page_bytes());
+                let bytes = self.performer.page_bytes();
+                run.meter.note_copied(*count, bytes);
+                self.moves.note_copied(*count, bytes);
             }
             (_, Outcome::Refused(failure)) => {
                 let phase = self.machine.phase().as_str();

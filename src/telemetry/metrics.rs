@@ -11,6 +11,15 @@ pub const SECONDS: [f64; 17] = [
 pub const RPC_DURATION_SECONDS: &str = "rpc_duration_seconds";
 /// Appends that met a closed stream and were done in its continuation.
 pub const APPENDS_REDIRECTED: &str = "appends_redirected";
+/// Time of appends to objects while they moved.
+pub const MOVING_APPEND_DURATION_SECONDS: &str = "moving_append_duration_seconds";
+/// Migrations that run in this process.
+pub const MIGRATIONS_RUNNING: &str = "migrations_running";
+/// `phase`: migrations that ended in this process.
+pub const MIGRATIONS_ENDED: &str = "migrations_ended";
+/// Events that were copied to targets, and their bytes.
+pub const MIGRATION_EVENTS_COPIED: &str = "migration_events_copied";
+pub const MIGRATION_BYTES_COPIED: &str = "migration_bytes_copied";
 /// Requests that were begun and have not ended.
 pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";
 

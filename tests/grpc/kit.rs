@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
 use streamgate::app::{App, AppParts, Listeners, Resources, registry};
 use streamgate::config::{Config, Layers};
 use streamgate::coordination::InProcessPauses;
@@ -48,12 +49,17 @@ impl Server {
     pub(crate) async fn with(sections: &[&str]) -> Self {
         let config = config(&(sections.join("\n") + TWO_STORES));
         let runtime = Runtime::system();
-        let resources = Resources::open(&config, &runtime, &mut registry()).await.unwrap();
-        Self::over(config, resources).await
+        let mut registry = registry();
+        let resources = Resources::open(&config, &runtime, &mut registry).await.unwrap();
+        Self::measured(config, resources, registry).await
     }
 
     /// Over stores that others may use as well.
-    pub(crate) async fn over(config: Config, mut resources: Resources) -> Self {
+    pub(crate) async fn over(config: Config, resources: Resources) -> Self {
+        Self::measured(config, resources, registry()).await
+    }
+
+    async fn measured(config: Config, mut resources: Resources, registry: Registry) -> Self {
         let runtime = Runtime::system();
         let clock = Arc::clone(&runtime.clock);
         let pauses = Arc::new(InProcessPauses::new(config.coordination, clock));
@@ -67,7 +73,7 @@ impl Server {
             runtime,
             resources: resources.clone(),
             listeners,
-            registry: registry(),
+            registry,
         });
         let app = app.await.unwrap();
         let channel = connect(&app).await;

@@ -180,3 +180,23 @@ async fn what_a_request_leaves_out_is_as_the_server_is_configured() {
     assert_eq!(options.events_per_second_max, Some(5));
     assert_eq!(options.bytes_per_second_max, Some(0), "the request lifted the limit");
 }
+
+#[tokio::test]
+async fn migrations_are_measured() {
+    let mut server = Server::start().await;
+    server.events.append(append("a", &["1", "2", "3"])).await.unwrap();
+    migrate_and_wait(&mut server, "a", "cold").await;
+    // The watch ends with the record; the process lets go of the lock after it.
+    let ended = "streamgate_migrations_ended_total{phase=\"SUCCEEDED\"} 1\n";
+    let mut metrics = server.http("/metrics").await;
+    while !metrics.contains(ended) {
+        metrics = server.http("/metrics").await;
+    }
+    for expected in [
+        "streamgate_migration_events_copied_total 3\n",
+        "streamgate_migrations_running 0\n",
+        "streamgate_store_calls_in_flight{store=\"cold\"} 0\n",
+    ] {
+        assert!(metrics.contains(expected), "{expected} in {metrics}");
+    }
+}
