@@ -11,9 +11,9 @@ use crate::testing::parallel;
 
 const WRITERS: u64 = 3;
 /// Appends of one writer before it leaves the migrator alone; else the race might never end.
-const APPENDS_MAX: u64 = 24;
+const APPENDS_MAX: u64 = 8;
 /// Rounds that run beside each other, so that a store with group commit is not kept waiting.
-const ABREAST: usize = 32;
+const ABREAST: usize = 64;
 
 /// What happened in one round, so that a race that never was does not pass for one.
 #[derive(Default, Debug)]
@@ -141,7 +141,7 @@ async fn migrate(
         }
         tokio::task::yield_now().await;
         // It first lets the writers get going, in each round a little further.
-        if copied.next().0 <= u64::from(round % 16) {
+        if copied.next().0 <= u64::from(round % 8) {
             continue;
         }
         match source.close(1, copied).await {
