@@ -8,4 +8,5 @@ pub mod faulty;
 pub mod history;
 pub mod lying;
 pub mod parallel;
+pub mod planted;
 pub mod virtual_clock;
