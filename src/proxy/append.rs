@@ -156,12 +156,9 @@ impl Attempt<'_> {
     ) -> Result<Next, ProxyError> {
         let address = &route.active.address;
         match error {
-            // Ids were looked at before the close was: what was in doubt is not in this stream
-            // and can never get into it.
-            StoreError::Closed { close } => {
-                self.in_doubt = false;
-                self.follow(address, *close).await
-            }
+            // What is in doubt stays so until the continuation has looked at the ids: a closed
+            // stream whose events were removed refuses without knowing them.
+            StoreError::Closed { close } => self.follow(address, *close).await,
             // Invariant 8: the same append again is the only way to settle it.
             StoreError::OutcomeUnknown { .. } => {
                 self.in_doubt = true;
@@ -208,12 +205,12 @@ impl Attempt<'_> {
         if !auto_retry.unwrap_or(options.auto_retry_on_stream_closure) {
             // The next call shall not meet the same closed stream again.
             self.proxy.routes.forget(&self.command.object);
-            return Err(ProxyError::from_store(closed, StoreError::closed(close)));
+            return Err(self.certain(ProxyError::from_store(closed, StoreError::closed(close))));
         }
         if self.followed >= options.max_stream_continuation_retries {
             self.proxy.routes.forget(&self.command.object);
-            let followed = self.followed;
-            return Err(ProxyError::TooManyContinuations { followed, retry_after: RETRY_AFTER });
+            let (followed, retry_after) = (self.followed, RETRY_AFTER);
+            return Err(self.certain(ProxyError::TooManyContinuations { followed, retry_after }));
         }
         self.followed += 1;
         let followed = self.proxy.follow(&self.command.object, closed, &close);

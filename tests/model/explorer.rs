@@ -120,7 +120,7 @@ impl Explorer {
 
     fn judge(&mut self, number: u32, state: &State) -> Result<(), Broken> {
         let mut judged = self.world.check_state(state);
-        let runs_out = self.world.configuration.run_outs && number % RUN_OUT_EVERY == 0;
+        let runs_out = self.world.configuration.run_outs && number.is_multiple_of(RUN_OUT_EVERY);
         if judged.is_ok() && runs_out {
             self.run_outs += 1;
             judged = self.world.run_out(state, number as usize);
