@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`contract`] (the trait and its promises), [`key`], [`error`], [`objects`]
 //! (typed object documents), [`routes`] (the bounded cache of routes), then the wrappers
-//! [`timeout`], [`retry`], [`observe`], put together by [`stack`].
+//! [`timeout`], [`retry`], [`observe`], put together by [`stack()`].
 
 pub mod contract;
 pub mod error;

@@ -3,7 +3,7 @@
 //! Reading order: [`contract`] (the trait and its promises), [`request`] (what is asked and
 //! answered), [`judge`] (what that means for a stream, for every backend), [`error`],
 //! [`capabilities`], [`registry`] (the named stores of a deployment), then the wrappers
-//! [`timeout`], [`retry`], [`limit`], [`observe`], put together by [`stack`] as [`options`] say.
+//! [`timeout`], [`retry`], [`limit`], [`observe`], put together by [`stack()`] as [`options`] say.
 
 pub mod capabilities;
 pub mod contract;
