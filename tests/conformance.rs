@@ -63,7 +63,7 @@ fn embedded() -> (streamgate::backends::embedded::EmbeddedStore, tempfile::TempD
 }
 
 store_conformance! {
-    memory => StoreSubject::of(super::memory()).race_rounds(5_000),
+    memory => StoreSubject::of(super::memory()).race_rounds(10_000),
     timeout => StoreSubject::new(super::timeout()),
     retry => StoreSubject::new(super::retry()),
     limit => StoreSubject::new(super::limit()),
@@ -75,7 +75,7 @@ store_conformance! {
 store_conformance! {
     embedded => {
         let (store, folder) = super::embedded();
-        StoreSubject::new(store).keeping(folder).race_rounds(5_000)
+        StoreSubject::new(store).keeping(folder).race_rounds(10_000)
     },
 }
 
