@@ -1,0 +1,213 @@
+//! What the effects of the machine do to the world, each as one call whose repetition does no
+//! harm. What an effect leaves for the next (the document as it was read, the page that is being
+//! copied) is held here and nowhere else.
+//!
+//! Reading order: this file (which effect is which call, and waiting), [`documents`], [`streams`],
+//! [`proof`].
+
+mod documents;
+mod proof;
+mod streams;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::MigrationError;
+use super::journal::{Journal, StoredRecord};
+use super::machine::Machine;
+use super::record::{Certificate, Failure, MigrationRecord};
+use super::steps::{Effect, Outcome};
+use super::throttle::Throttle;
+use crate::documents::{DocumentError, ObjectDocuments, StoredObject};
+use crate::domain::reason::Reason;
+use crate::domain::{Event, StreamAddress, StreamRef, Version};
+use crate::lock::Pauses;
+use crate::runtime::Runtime;
+use crate::store::{EventStore, StoreError, Stores};
+
+/// The parts of the world that a migration touches.
+#[derive(Clone)]
+pub struct World {
+    pub runtime: Runtime,
+    pub stores: Stores,
+    pub objects: ObjectDocuments,
+    pub journal: Journal,
+    pub pauses: Arc<dyn Pauses>,
+}
+
+/// Performs the effects of one migration.
+pub struct Performer {
+    world: World,
+    pub stored: StoredRecord,
+    document: Option<StoredObject>,
+    page: Vec<Event>,
+    throttle: Throttle,
+    /// Until when appends are held back, on the monotonic clock.
+    held_until: Option<Duration>,
+    certificate: Option<Certificate>,
+    /// The final record was written from here.
+    finished_here: bool,
+}
+
+type Performed = Result<Outcome, Failure>;
+
+impl Performer {
+    pub fn new(world: World, stored: StoredRecord) -> Self {
+        let throttle = Throttle::new(&stored.record.options);
+        Self {
+            world,
+            stored,
+            document: None,
+            page: Vec::new(),
+            throttle,
+            held_until: None,
+            certificate: None,
+            finished_here: false,
+        }
+    }
+
+    pub fn record(&self) -> &MigrationRecord {
+        &self.stored.record
+    }
+
+    /// Whether appends are still held back by this migration.
+    pub fn holds_source(&self) -> bool {
+        self.held_until.is_some_and(|until| self.world.runtime.clock.monotonic() < until)
+    }
+
+    /// Bytes of the page that was appended last.
+    pub fn page_bytes(&self) -> u64 {
+        self.page.iter().map(|event| event.size() as u64).sum()
+    }
+
+    pub async fn perform(&mut self, machine: &Machine, effect: &Effect) -> Outcome {
+        let performed = match effect {
+            Effect::ReadDocument => self.read_document(machine).await,
+            Effect::ReadRecord => self.read_record().await,
+            Effect::ClaimDocument => self.claim_document().await,
+            Effect::CreateTarget => self.create_target(machine).await,
+            Effect::ReadTargetTail => self.read_target_tail(machine).await,
+            Effect::Compare { from, to } => self.compare(machine, *from, *to).await,
+            Effect::ReadSource { at } => self.read_source(machine, *at).await,
+            Effect::AppendTarget { at, .. } => self.append_target(machine, *at).await,
+            Effect::ReadBack { at, count } => self.read_back(machine, *at, *count).await,
+            Effect::Wait => {
+                self.world.runtime.clock.sleep(self.record().options.catch_up_delay).await;
+                Ok(Outcome::Waited)
+            }
+            Effect::Rest => self.rest().await,
+            Effect::PauseSource => Ok(self.pause_source().await),
+            Effect::ResumeSource => Ok(self.resume_source().await),
+            Effect::CloseSource { head, checksum } => {
+                self.close_source(machine, *head, *checksum).await
+            }
+            Effect::Reroute { close } => self.reroute(close).await,
+            Effect::Verify { at } => self.verify(machine, *at).await,
+            Effect::ReadSourceTail => self.read_source_tail().await,
+            Effect::RecordSuccess => self.record_success(machine).await,
+            Effect::RecordEnd { phase, failure } => {
+                self.record_end(machine, *phase, failure.clone()).await
+            }
+            Effect::RecordTarget => self.record_target(machine).await,
+            Effect::ReleaseDocument => self.release_document().await,
+            Effect::RecordReleased => self.record_released().await,
+            Effect::SealTarget { head } => self.seal_target(machine, *head).await,
+            Effect::RemoveTarget => self.remove_target(machine).await,
+            Effect::RecordFinal { phase } => self.record_final(*phase).await,
+        };
+        performed.unwrap_or_else(Outcome::Refused)
+    }
+
+    fn store(&self, address: &StreamAddress) -> Result<Arc<dyn EventStore>, Failure> {
+        let found = self.world.stores.get(&address.store);
+        found.cloned().map_err(|unknown| failed(Reason::StoreNotFound, unknown.to_string()))
+    }
+
+    fn source(&self) -> Result<(Arc<dyn EventStore>, StreamRef), Failure> {
+        let source = self.record().source.clone();
+        Ok((self.store(&source.address)?, source))
+    }
+
+    fn target(&self, machine: &Machine) -> Result<(Arc<dyn EventStore>, StreamAddress), Failure> {
+        let target = machine.target().cloned();
+        let target = target.ok_or_else(|| bug("the target is not handed out yet"))?;
+        Ok((self.store(&target)?, target))
+    }
+
+    fn base(machine: &Machine) -> Version {
+        machine.plan().target_base
+    }
+}
+
+/// Waiting, and holding appends.
+impl Performer {
+    async fn rest(&mut self) -> Performed {
+        let interval = Duration::from_millis(500);
+        self.world.runtime.clock.sleep(interval).await;
+        match self.refresh().await {
+            Ok(()) if self.record().orders.paused && !self.record().orders.cancelled => {
+                Ok(Outcome::Lost)
+            }
+            Ok(()) => Ok(Outcome::Rested),
+            Err(error) => document_trouble(error),
+        }
+    }
+
+    async fn pause_source(&mut self) -> Outcome {
+        let length = self.record().options.pause_source_max;
+        let until = self.world.runtime.clock.monotonic() + length;
+        let granted = self.world.pauses.pause(&self.record().object, length).await.is_ok();
+        self.held_until = granted.then_some(until);
+        Outcome::SourcePaused { granted }
+    }
+
+    /// Lets held appends go; a lost call is made up for by the pause's own expiry.
+    pub async fn resume_source(&mut self) -> Outcome {
+        if self.held_until.take().is_some() {
+            // Failing to say so only costs the rest of the pause.
+            let _ = self.world.pauses.resume(&self.record().object).await;
+        }
+        Outcome::SourceResumed
+    }
+}
+
+/// What passes is asked for again; what stays ends the migration.
+fn store_trouble(error: StoreError) -> Performed {
+    let reason = match &error {
+        StoreError::Unavailable { .. }
+        | StoreError::OutcomeUnknown { .. }
+        | StoreError::TimedOut
+        | StoreError::Overloaded { .. }
+        | StoreError::Contended { .. } => {
+            tracing::debug!({ crate::telemetry::fields::ERROR } = %error, "asking a store again");
+            return Ok(Outcome::Lost);
+        }
+        StoreError::LimitExceeded(_) | StoreError::Unsupported { .. } => Reason::UnsupportedByStore,
+        StoreError::WrongMaker { .. } | StoreError::AlreadyExists => Reason::TargetNotEmpty,
+        StoreError::NotFound | StoreError::Gone { .. } | StoreError::Corrupt { .. } => {
+            Reason::CorruptData
+        }
+        StoreError::WrongExpectedVersion(_)
+        | StoreError::Closed { .. }
+        | StoreError::NotClosed
+        | StoreError::DuplicateEventId { .. }
+        | StoreError::Bug { .. } => Reason::Internal,
+    };
+    Err(failed(reason, error.to_string()))
+}
+
+fn document_trouble(error: DocumentError) -> Performed {
+    if let MigrationError::Corrupt { detail } = MigrationError::from(error) {
+        return Err(failed(Reason::CorruptData, detail));
+    }
+    tracing::debug!("asking the documents again");
+    Ok(Outcome::Lost)
+}
+
+fn failed(reason: Reason, message: String) -> Failure {
+    Failure { reason, message }
+}
+
+fn bug(message: &str) -> Failure {
+    failed(Reason::Internal, message.to_owned())
+}
