@@ -6,11 +6,12 @@ use prometheus_client::registry::Registry;
 use streamgate::backends::memory::MemoryStore;
 use streamgate::domain::StoreName;
 use streamgate::runtime::{Clock, Runtime, SystemClock};
+use streamgate::store::announce::AnnounceStore;
 use streamgate::store::limit::LimitStore;
 use streamgate::store::observe::ObserveStore;
 use streamgate::store::retry::RetryStore;
 use streamgate::store::timeout::TimeoutStore;
-use streamgate::store::{EventStore, StoreOptions, stack};
+use streamgate::store::{EventStore, StoreOptions, StoreWakeups, Wakeups, stack};
 use streamgate::store_conformance;
 use streamgate::telemetry::calls::{CallMetrics, StoreCalls};
 use streamgate::testing::conformance::store::StoreSubject;
@@ -33,6 +34,14 @@ fn narrow() -> StoreOptions {
     StoreOptions { in_flight_max: 2, ..StoreOptions::default() }
 }
 
+fn wakeups() -> StoreWakeups {
+    Wakeups::new().of(&StoreName::new("hot").expect("it is well formed"))
+}
+
+fn announce() -> AnnounceStore {
+    AnnounceStore::new(memory(), wakeups())
+}
+
 fn timeout() -> TimeoutStore {
     TimeoutStore::new(memory(), clock(), narrow().patience())
 }
@@ -50,7 +59,7 @@ fn observe() -> ObserveStore {
 }
 
 fn stacked() -> Arc<dyn EventStore> {
-    stack(memory(), &narrow(), &Runtime::system(), calls())
+    stack(memory(), &narrow(), &Runtime::system(), calls(), wakeups())
 }
 
 /// A store, and its folder, which goes when the subject does.
@@ -68,6 +77,7 @@ store_conformance! {
     retry => StoreSubject::new(super::retry()),
     limit => StoreSubject::new(super::limit()),
     observe => StoreSubject::new(super::observe()),
+    announce => StoreSubject::new(super::announce()),
     stacked => StoreSubject::of(super::stacked()),
 }
 

@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 
 use super::marker::{self, MarkerError};
 #[cfg(feature = "embedded")]
-use crate::backends::embedded::{self, EmbeddedStore};
+use crate::backends::embedded::EmbeddedStore;
 use crate::backends::memory::MemoryStore;
 use crate::config::{Config, StoreKind, StoreSettings};
 use crate::coordination::{InProcessLock, InProcessPauses};
@@ -15,7 +15,7 @@ use crate::documents::{self, DocumentStore};
 use crate::domain::{ErrorClass, StoreName};
 use crate::lock::{Lock, Pauses};
 use crate::runtime::Runtime;
-use crate::store::{self, EventStore, StoreOptions, Stores};
+use crate::store::{self, EventStore, StoreOptions, StoreWakeups, Stores, Wakeups};
 use crate::telemetry::calls::{CallMetrics, StoreCalls};
 
 /// The outside of a proxy. Cheap to clone; proxies that share it are one deployment.
@@ -34,14 +34,20 @@ struct Backend {
 }
 
 impl Backend {
+    fn of(store: impl EventStore + DocumentStore) -> Self {
+        let store = Arc::new(store);
+        Self { events: store.clone(), documents: store }
+    }
+
     /// As the rest of the process calls it: bounded, repeated and measured.
     fn behind_wrappers(
         self,
         options: &StoreOptions,
         runtime: &Runtime,
         calls: &Arc<StoreCalls>,
+        wakeups: StoreWakeups,
     ) -> Self {
-        let events = store::stack(self.events, options, runtime, Arc::clone(calls));
+        let events = store::stack(self.events, options, runtime, Arc::clone(calls), wakeups);
         let patience = options.patience();
         let documents = documents::stack(self.documents, patience, runtime, Arc::clone(calls));
         Self { events, documents }
@@ -53,12 +59,13 @@ impl Backend {
 pub enum OpenError {
     #[error(transparent)]
     Marker(#[from] MarkerError),
-    #[cfg(feature = "embedded")]
     #[error("store {store} does not open")]
-    Embedded {
+    Backend {
         store: StoreName,
+        class: ErrorClass,
+        /// As the backend tells it.
         #[source]
-        cause: embedded::OpenError,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
@@ -66,8 +73,7 @@ impl OpenError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Marker(error) => error.class(),
-            #[cfg(feature = "embedded")]
-            Self::Embedded { cause, .. } => cause.class(),
+            Self::Backend { class, .. } => *class,
         }
     }
 }
@@ -81,11 +87,13 @@ impl Resources {
         registry: &mut Registry,
     ) -> Result<Self, OpenError> {
         let calls = CallMetrics::new(registry);
+        let wakeups = Wakeups::new();
         let mut backends = BTreeMap::new();
         for store in &config.stores {
+            let told = wakeups.of(&store.name);
             let backend = open(store).await?;
-            let backend =
-                backend.behind_wrappers(&config.store_calls, runtime, &calls.of(&store.name));
+            let calls = calls.of(&store.name);
+            let backend = backend.behind_wrappers(&config.store_calls, runtime, &calls, told);
             backends.insert(store.name.clone(), backend);
         }
         let home = &config.documents.store;
@@ -97,7 +105,7 @@ impl Resources {
             backends.into_iter().map(|(name, backend)| (name, backend.events)).collect();
         let clock = Arc::clone(&runtime.clock);
         Ok(Self {
-            stores: Stores::new(stores),
+            stores: Stores::new(stores, wakeups),
             documents,
             lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
             pauses: Arc::new(InProcessPauses::new(config.coordination, clock)),
@@ -107,16 +115,21 @@ impl Resources {
 
 async fn open(store: &StoreSettings) -> Result<Backend, OpenError> {
     match &store.kind {
-        StoreKind::Memory(options) => {
-            let memory = MemoryStore::with_options(*options);
-            Ok(Backend { events: Arc::new(memory.clone()), documents: Arc::new(memory) })
-        }
+        StoreKind::Memory(options) => Ok(Backend::of(MemoryStore::with_options(*options))),
         #[cfg(feature = "embedded")]
         StoreKind::Embedded(options) => {
-            let cannot_open = |cause| OpenError::Embedded { store: store.name.clone(), cause };
-            let embedded = EmbeddedStore::open(options.clone()).map_err(cannot_open)?;
-            let embedded = Arc::new(embedded);
-            Ok(Backend { events: embedded.clone(), documents: embedded })
+            let opened = EmbeddedStore::open(options.clone());
+            let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+            Ok(Backend::of(opened))
         }
     }
+}
+
+#[cfg(feature = "embedded")]
+fn does_not_open(
+    store: &StoreSettings,
+    class: ErrorClass,
+    cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OpenError {
+    OpenError::Backend { store: store.name.clone(), class, cause: cause.into() }
 }

@@ -1,11 +1,13 @@
 //! What a process is given so that tests can give it: clock, ids and randomness, backoff, patience,
-//! shutdown. Nothing else may reach for the wall clock or for randomness; a lint holds that.
+//! secrets, shutdown. Nothing else may reach for the wall clock or for randomness; a lint holds
+//! that.
 
 pub mod backoff;
 pub mod clock;
 pub mod deadline;
 pub mod entropy;
 pub mod patience;
+pub mod secret;
 pub mod shutdown;
 
 use std::sync::Arc;
@@ -15,6 +17,7 @@ pub use clock::{Clock, SystemClock};
 pub use deadline::{Deadline, DeadlinePassed};
 pub use entropy::{Entropy, SystemEntropy};
 pub use patience::Patience;
+pub use secret::{Secret, SecretMissing};
 pub use shutdown::Shutdown;
 
 /// Durations in settings as people write them: `1h 30m`, `250ms`. For serde's `with`.

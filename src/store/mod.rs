@@ -3,8 +3,10 @@
 //! Reading order: [`contract`] (the trait and its promises), [`request`] (what is asked and
 //! answered), [`judge`] (what that means for a stream, for every backend), [`error`],
 //! [`capabilities`], [`registry`] (the named stores of a deployment), then the wrappers
-//! [`timeout`], [`retry`], [`limit`], [`observe`], put together by [`stack()`] as [`options`] say.
+//! [`timeout`], [`retry`], [`limit`], [`observe`], [`announce`], put together by [`stack()`] as
+//! [`options`] say, and [`wakeups`] (who waits for a stream to change).
 
+pub mod announce;
 pub mod capabilities;
 pub mod contract;
 pub mod error;
@@ -17,6 +19,7 @@ pub mod request;
 pub mod retry;
 pub mod stack;
 pub mod timeout;
+pub mod wakeups;
 
 pub use capabilities::Capabilities;
 pub use contract::EventStore;
@@ -25,3 +28,4 @@ pub use options::StoreOptions;
 pub use registry::{Placement, PlacementRule, Stores, UnknownStore};
 pub use request::{Append, Appended, Close, Found, Page, ReadRange, Removed, Tail};
 pub use stack::stack;
+pub use wakeups::{StoreWakeups, Wakeups, Watch};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::EventStore;
-use crate::domain::{ObjectName, StoreName};
+use super::{EventStore, Wakeups, Watch};
+use crate::domain::{ObjectName, StoreName, StreamAddress};
 
 /// A name that no configured store bears.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,11 +20,18 @@ pub struct UnknownStore {
 #[derive(Clone, Default)]
 pub struct Stores {
     stores: Arc<BTreeMap<StoreName, Arc<dyn EventStore>>>,
+    wakeups: Wakeups,
 }
 
 impl Stores {
-    pub fn new(stores: BTreeMap<StoreName, Arc<dyn EventStore>>) -> Self {
-        Self { stores: Arc::new(stores) }
+    /// `wakeups` are those that the stores tell of what they do.
+    pub fn new(stores: BTreeMap<StoreName, Arc<dyn EventStore>>, wakeups: Wakeups) -> Self {
+        Self { stores: Arc::new(stores), wakeups }
+    }
+
+    /// Wakes from now on when the stream changes.
+    pub fn watch(&self, stream: &StreamAddress) -> Watch {
+        self.wakeups.watch(stream)
     }
 
     pub fn get(&self, name: &StoreName) -> Result<&Arc<dyn EventStore>, UnknownStore> {

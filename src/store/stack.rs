@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::announce::AnnounceStore;
 use super::limit::LimitStore;
 use super::observe::ObserveStore;
 use super::retry::RetryStore;
 use super::timeout::TimeoutStore;
-use super::{EventStore, StoreOptions};
+use super::{EventStore, StoreOptions, StoreWakeups};
 use crate::runtime::Runtime;
 use crate::telemetry::calls::StoreCalls;
 
@@ -22,15 +23,18 @@ use crate::telemetry::calls::StoreCalls;
 ///    asked less and not more. What is beyond the store's limits costs nobody a place.
 /// 4. **observe** outside: what is measured holds the waits and the repetitions, as callers meet
 ///    them.
+/// 5. **announce** outermost: followers are woken by what callers were answered.
 pub fn stack(
     backend: Arc<dyn EventStore>,
     options: &StoreOptions,
     runtime: &Runtime,
     calls: Arc<StoreCalls>,
+    wakeups: StoreWakeups,
 ) -> Arc<dyn EventStore> {
     let clock = || Arc::clone(&runtime.clock);
     let timed = TimeoutStore::new(backend, clock(), options.patience());
     let repeated = RetryStore::new(Arc::new(timed), runtime.clone(), options.patience());
     let limited = LimitStore::new(Arc::new(repeated), clock(), options);
-    Arc::new(ObserveStore::new(Arc::new(limited), clock(), calls))
+    let observed = ObserveStore::new(Arc::new(limited), clock(), calls);
+    Arc::new(AnnounceStore::new(Arc::new(observed), wakeups))
 }

@@ -12,7 +12,8 @@ use crate::lock::{Lock, Owner};
 use crate::migration::{Journal, MigrationParts, MigrationSettings, Migrations};
 use crate::proxy::{Proxy, ProxyError, ProxyOptions, ProxyParts, ReadCommand, ReadStart};
 use crate::runtime::{Clock, Entropy, Runtime, Shutdown};
-use crate::store::{EventStore, Placement, Stores};
+use crate::store::announce::AnnounceStore;
+use crate::store::{EventStore, Placement, Stores, Wakeups};
 use crate::telemetry::moves::MoveWatch;
 use crate::testing::faulty::{FaultPlan, FaultyDocuments, FaultyLock, FaultyStore};
 
@@ -61,11 +62,14 @@ impl Deployment {
             entropy: Arc::clone(&self.entropy),
             shutdown: Shutdown::new(),
         };
+        let wakeups = Wakeups::new();
         let named = self.stores.iter().map(|(part, store)| {
             let faulty = FaultyStore::new(part, Arc::clone(store), plan.clone());
-            (store_name(part), Arc::new(faulty) as Arc<dyn EventStore>)
+            let told = wakeups.of(&store_name(part));
+            let announced = AnnounceStore::new(Arc::new(faulty), told);
+            (store_name(part), Arc::new(announced) as Arc<dyn EventStore>)
         });
-        let stores = Stores::new(named.collect::<BTreeMap<_, _>>());
+        let stores = Stores::new(named.collect::<BTreeMap<_, _>>(), wakeups.clone());
         let documents: Arc<dyn DocumentStore> =
             Arc::new(FaultyDocuments::new(Arc::clone(&self.documents), plan.clone()));
         let lock: Arc<dyn Lock> = Arc::new(FaultyLock::new(self.lock.clone(), plan.clone()));

@@ -9,7 +9,7 @@ use streamgate::domain::{CloseEvent, EventId, Reason, StreamHeader, StreamId};
 use streamgate::runtime::Runtime;
 use streamgate::store::{
     Append, Appended, Capabilities, Close, EventStore, Found, Page, ReadRange, Removed, StoreError,
-    Stores, Tail,
+    Stores, Tail, Wakeups,
 };
 use tonic::Code;
 
@@ -92,7 +92,7 @@ async fn failing_server() -> Server {
     let mut resources = Resources::open(&config, &runtime, &mut registry).await.unwrap();
     let failing: Arc<dyn EventStore> = Arc::new(Failing(MemoryStore::new()));
     let name = config.stores[0].name.clone();
-    resources.stores = Stores::new(BTreeMap::from([(name, failing)]));
+    resources.stores = Stores::new(BTreeMap::from([(name, failing)]), Wakeups::new());
     Server::over(config, resources).await
 }
 

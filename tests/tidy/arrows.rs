@@ -79,6 +79,11 @@ const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("tonic", &["grpc", "cli", "app", "testing"]),
     ("prost", &["grpc", "cli", "testing"]),
     ("fjall", &["backends"]),
+    ("azure_core", &["backends"]),
+    ("azure_data_cosmos", &["backends"]),
+    ("azure_storage_blob", &["backends"]),
+    ("object_store", &["backends"]),
+    ("tokio_postgres", &["backends"]),
     ("redis", &["coordination"]),
     ("clap", &["cli", "main"]),
 ];
