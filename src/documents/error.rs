@@ -1,5 +1,7 @@
 //! Why a document store did not do what was asked.
 
+use std::time::Duration;
+
 use crate::domain::ErrorClass;
 
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -15,6 +17,8 @@ pub enum DocumentError {
     Unavailable {
         #[source]
         cause: Option<Cause>,
+        /// When the store asks to be asked again.
+        retry_after: Option<Duration>,
     },
     /// A read that took too long.
     #[error("no answer in time")]

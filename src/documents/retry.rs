@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,11 +44,23 @@ impl RetryDocuments {
                         { fields::ERROR_CLASS } = class,
                         "trying again"
                     );
-                    retries.wait(&self.runtime, None).await;
+                    retries.wait(&self.runtime, asked_for(&error)).await;
                 }
                 answer => return answer,
             }
         }
+    }
+}
+
+/// The wait that the store asked for.
+fn asked_for(error: &DocumentError) -> Option<Duration> {
+    match error {
+        DocumentError::Unavailable { retry_after, .. } => *retry_after,
+        DocumentError::Conflict
+        | DocumentError::TimedOut
+        | DocumentError::OutcomeUnknown { .. }
+        | DocumentError::Corrupt { .. }
+        | DocumentError::NewerFormat { .. } => None,
     }
 }
 

@@ -181,7 +181,9 @@ impl Refusal for ProxyError {
             ],
             Self::TooManyContinuations { followed, .. } => vec![("followed", followed.to_string())],
             Self::Contended { attempts, .. } => vec![("attempts", attempts.to_string())],
-            Self::StoreUnavailable { store, .. } => vec![("store", store.clone())],
+            Self::RateLimited { store, .. } | Self::StoreUnavailable { store, .. } => {
+                vec![("store", store.clone())]
+            }
             Self::Unsupported { what } => vec![("what", (*what).to_owned())],
             Self::Invalid(_)
             | Self::CutoverInProgress { .. }
@@ -212,6 +214,7 @@ impl Refusal for ProxyError {
             | Self::TooManyContinuations { .. }
             | Self::Contended { .. }
             | Self::TooManyInFlight { .. }
+            | Self::RateLimited { .. }
             | Self::StoreUnavailable { .. }
             | Self::DeadlinePassed { .. }
             | Self::OutcomeUnknown { .. }

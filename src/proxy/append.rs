@@ -179,6 +179,7 @@ impl Attempt<'_> {
             StoreError::Unavailable { .. }
             | StoreError::Contended { .. }
             | StoreError::Overloaded { .. }
+            | StoreError::RateLimited { .. }
             | StoreError::TimedOut => Err(self.certain(ProxyError::from_store(address, error))),
             // The store looked at the ids first and did not find them, in one step with this
             // refusal; an earlier try that is still on its way will be refused as well.

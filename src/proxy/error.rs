@@ -44,6 +44,8 @@ pub enum ProxyError {
     Contended { attempts: u32, retry_after: Duration },
     #[error("too much is in flight")]
     TooManyInFlight { retry_after: Duration },
+    #[error("store {store} asks to slow down")]
+    RateLimited { store: String, retry_after: Duration },
     #[error("store {store} cannot be reached")]
     StoreUnavailable {
         store: String,
@@ -89,6 +91,7 @@ impl ProxyError {
             Self::TooManyContinuations { .. } => Reason::TooManyContinuations,
             Self::Contended { .. } => Reason::Contended,
             Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
+            Self::RateLimited { .. } => Reason::RateLimited,
             Self::StoreUnavailable { .. } | Self::DeadlinePassed { .. } => Reason::StoreUnavailable,
             Self::OutcomeUnknown { .. } => Reason::OutcomeUnknown,
             Self::Unsupported { .. } => Reason::UnsupportedByStore,
@@ -108,6 +111,7 @@ impl ProxyError {
             | Self::TooManyContinuations { retry_after, .. }
             | Self::Contended { retry_after, .. }
             | Self::TooManyInFlight { retry_after }
+            | Self::RateLimited { retry_after, .. }
             | Self::DeadlinePassed { retry_after, .. }
             | Self::StoreUnavailable { retry_after, .. } => Some(*retry_after),
             Self::Invalid(_)
@@ -138,6 +142,10 @@ impl ProxyError {
             StoreError::Overloaded { retry_after } => {
                 Self::TooManyInFlight { retry_after: retry_after.unwrap_or(RETRY_AFTER) }
             }
+            StoreError::RateLimited { retry_after } => Self::RateLimited {
+                store: stream.store.to_string(),
+                retry_after: retry_after.unwrap_or(RETRY_AFTER),
+            },
             StoreError::Unavailable { cause, retry_after } => Self::StoreUnavailable {
                 store: stream.store.to_string(),
                 retry_after: retry_after.unwrap_or(RETRY_AFTER),
@@ -176,10 +184,12 @@ impl From<DocumentError> for ProxyError {
             // Every change here is read, decided and tried again; a conflict that is left over
             // says that others were faster each time.
             DocumentError::Conflict => Self::Contended { attempts: 1, retry_after: RETRY_AFTER },
-            DocumentError::Unavailable { cause } => Self::documents_unavailable(cause),
+            DocumentError::Unavailable { cause, retry_after } => {
+                Self::documents_unavailable(cause, retry_after)
+            }
             // The document itself is settled by reading it again; no append was sent yet.
             DocumentError::TimedOut | DocumentError::OutcomeUnknown { .. } => {
-                Self::documents_unavailable(Some(error.into()))
+                Self::documents_unavailable(Some(error.into()), None)
             }
             DocumentError::Corrupt { .. } | DocumentError::NewerFormat { .. } => {
                 Self::Corrupt { detail: error.to_string() }
@@ -189,8 +199,9 @@ impl From<DocumentError> for ProxyError {
 }
 
 impl ProxyError {
-    fn documents_unavailable(cause: Option<Cause>) -> Self {
+    fn documents_unavailable(cause: Option<Cause>, retry_after: Option<Duration>) -> Self {
         let store = "of the object documents".to_owned();
-        Self::StoreUnavailable { store, retry_after: RETRY_AFTER, cause }
+        let retry_after = retry_after.unwrap_or(RETRY_AFTER);
+        Self::StoreUnavailable { store, retry_after, cause }
     }
 }

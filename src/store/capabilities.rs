@@ -8,6 +8,8 @@ use crate::domain::limits::Limits;
 /// conformance suite holds the store to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
+    /// As the settings name it: `embedded`, `postgres`.
+    pub kind: &'static str,
     pub limits: Limits,
     /// How an append is made conditional, in one phrase for people.
     pub condition: &'static str,

@@ -40,6 +40,9 @@ pub enum StoreError {
     /// Certainly not done: too much is in flight here already.
     #[error("too many calls are in flight")]
     Overloaded { retry_after: Option<Duration> },
+    /// Certainly not done: the store takes less than it is asked for, and says when to come back.
+    #[error("the store asks to slow down")]
+    RateLimited { retry_after: Option<Duration> },
     /// Certainly not done.
     #[error("the store cannot be reached")]
     Unavailable {
@@ -73,7 +76,7 @@ impl StoreError {
             Self::LimitExceeded(_) => ErrorClass::Invalid,
             Self::Unsupported { .. } => ErrorClass::Unsupported,
             Self::Contended { .. } | Self::Unavailable { .. } => ErrorClass::Unavailable,
-            Self::Overloaded { .. } => ErrorClass::Overloaded,
+            Self::Overloaded { .. } | Self::RateLimited { .. } => ErrorClass::Overloaded,
             Self::TimedOut => ErrorClass::TimedOut,
             Self::OutcomeUnknown { .. } => ErrorClass::OutcomeUnknown,
             Self::Corrupt { .. } => ErrorClass::Corrupt,

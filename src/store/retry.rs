@@ -64,7 +64,8 @@ impl RetryStore {
             };
             let unknown = matches!(error, StoreError::OutcomeUnknown { .. });
             in_doubt |= unknown;
-            let again = unknown || matches!(error, StoreError::Unavailable { .. });
+            let again = unknown
+                || matches!(error, StoreError::Unavailable { .. } | StoreError::RateLimited { .. });
             if again && retries.take() {
                 tell(retries.attempt(), &error);
                 retries.wait(&self.runtime, asked_for(&error)).await;
@@ -85,9 +86,9 @@ fn tell(attempt: u32, error: &StoreError) {
 /// The wait that the store asked for.
 fn asked_for(error: &StoreError) -> Option<Duration> {
     match error {
-        StoreError::Unavailable { retry_after, .. } | StoreError::Overloaded { retry_after } => {
-            *retry_after
-        }
+        StoreError::Unavailable { retry_after, .. }
+        | StoreError::Overloaded { retry_after }
+        | StoreError::RateLimited { retry_after } => *retry_after,
         _ => None,
     }
 }

@@ -268,7 +268,7 @@ impl FaultyDocuments {
 const DOCUMENTS: &str = "documents";
 
 fn documents_lost() -> DocumentError {
-    DocumentError::Unavailable { cause: None }
+    DocumentError::Unavailable { cause: None, retry_after: None }
 }
 
 fn documents_unknown() -> DocumentError {

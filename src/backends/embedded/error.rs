@@ -140,7 +140,7 @@ impl ReadError {
         if self.is_damage() {
             return DocumentError::Corrupt { key: key.into(), detail: self.to_string() };
         }
-        DocumentError::Unavailable { cause: Some(Box::new(self)) }
+        DocumentError::Unavailable { cause: Some(Box::new(self)), retry_after: None }
     }
 }
 

@@ -84,6 +84,7 @@ impl EventStore for EmbeddedStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            kind: "embedded",
             limits: self.options.limits,
             condition: "one committer thread",
             event_id_window: None,

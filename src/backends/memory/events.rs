@@ -163,6 +163,7 @@ impl EventStore for MemoryStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
+            kind: "memory",
             limits: self.options.limits,
             condition: "a mutex over all streams",
             event_id_window: None,

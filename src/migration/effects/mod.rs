@@ -178,6 +178,7 @@ fn store_trouble(error: StoreError) -> Performed {
         | StoreError::OutcomeUnknown { .. }
         | StoreError::TimedOut
         | StoreError::Overloaded { .. }
+        | StoreError::RateLimited { .. }
         | StoreError::Contended { .. } => {
             tracing::debug!({ crate::telemetry::fields::ERROR } = %error, "asking a store again");
             return Ok(Outcome::Lost);

@@ -52,6 +52,7 @@ pub(super) fn append_is_settled_by(
         | StoreError::Unsupported { .. }
         | StoreError::Contended { .. }
         | StoreError::Overloaded { .. }
+        | StoreError::RateLimited { .. }
         | StoreError::Unavailable { .. }
         | StoreError::TimedOut
         | StoreError::OutcomeUnknown { .. }
@@ -77,6 +78,7 @@ pub(super) fn close_is_settled_by(error: &StoreError, head: Head) -> bool {
         | StoreError::Unsupported { .. }
         | StoreError::Contended { .. }
         | StoreError::Overloaded { .. }
+        | StoreError::RateLimited { .. }
         | StoreError::Unavailable { .. }
         | StoreError::TimedOut
         | StoreError::OutcomeUnknown { .. }

@@ -39,6 +39,7 @@ fn refusal(error: StoreError) -> Refusal {
         StoreError::Unsupported { .. } => Reason::UnsupportedByStore,
         StoreError::Contended { .. } => Reason::Contended,
         StoreError::Overloaded { .. } => Reason::TooManyInFlight,
+        StoreError::RateLimited { .. } => Reason::RateLimited,
         StoreError::Unavailable { .. } | StoreError::TimedOut => Reason::StoreUnavailable,
         StoreError::OutcomeUnknown { .. } => Reason::OutcomeUnknown,
         StoreError::Corrupt { .. } => Reason::CorruptData,
