@@ -168,6 +168,6 @@ impl CommitFailure for DocumentError {
     }
 
     fn not_done(stopped: &Stopped) -> Self {
-        Self::Unavailable { cause: Some(Box::new(stopped.clone())) }
+        Self::Unavailable { cause: Some(Box::new(stopped.clone())), retry_after: None }
     }
 }
