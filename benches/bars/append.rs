@@ -120,7 +120,10 @@ fn bytes_written() -> Result<u64, Failure> {
 }
 
 /// Streams that no object has, for the store alone.
-async fn bare_streams(store: &dyn EventStore, count: usize) -> Result<Arc<Vec<StreamId>>, Failure> {
+pub(crate) async fn bare_streams(
+    store: &dyn EventStore,
+    count: usize,
+) -> Result<Arc<Vec<StreamId>>, Failure> {
     let mut streams = Vec::new();
     for number in 0..count {
         let stream = StreamId::new(format!("bare/{number}/0000000000"))?;
@@ -139,7 +142,7 @@ async fn bare_streams(store: &dyn EventStore, count: usize) -> Result<Arc<Vec<St
     Ok(Arc::new(streams))
 }
 
-async fn bare(
+pub(crate) async fn bare(
     store: &Arc<dyn EventStore>,
     streams: &Arc<Vec<StreamId>>,
     in_flight: usize,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::StreamExt as _;
 use streamgate::grpc::v1;
+use streamgate::grpc::v1::append_session_response::Outcome;
 use streamgate::grpc::v1::event_store_service_server::{
     EventStoreService, EventStoreServiceServer,
 };
@@ -13,7 +14,7 @@ use tokio::net::TcpListener;
 use tonic::codegen::BoxStream;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::Failure;
 
@@ -59,6 +60,25 @@ impl EventStoreService for Answers {
         }))
     }
 
+    type AppendSessionStream = BoxStream<v1::AppendSessionResponse>;
+
+    async fn append_session(
+        &self,
+        request: Request<Streaming<v1::AppendSessionRequest>>,
+    ) -> Result<Response<Self::AppendSessionStream>, Status> {
+        let answers = request.into_inner().map(|request| {
+            let v1::AppendSessionRequest { sequence, append, .. } = request?;
+            let events = append.map(|append| append.events).unwrap_or_default();
+            let outcome = Outcome::Appended(v1::AppendResponse {
+                last_version: events.len() as u64,
+                event_ids: events.into_iter().map(|it| it.event_id).collect(),
+                ..v1::AppendResponse::default()
+            });
+            Ok(v1::AppendSessionResponse { sequence, outcome: Some(outcome) })
+        });
+        Ok(Response::new(answers.boxed()))
+    }
+
     type ReadStream = BoxStream<v1::ReadResponse>;
 
     async fn read(
@@ -82,5 +102,12 @@ impl EventStoreService for Answers {
         _: Request<v1::ListObjectsRequest>,
     ) -> Result<Response<v1::ListObjectsResponse>, Status> {
         Err(Status::unimplemented("an echo has no objects"))
+    }
+
+    async fn get_capabilities(
+        &self,
+        _: Request<v1::GetCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
+        Err(Status::unimplemented("an echo promises nothing"))
     }
 }

@@ -74,7 +74,7 @@ pub(crate) struct Sample {
     pub(crate) per_second: f64,
     latencies: Histogram<u64>,
     /// Of the whole process: clients, server and store.
-    cpu: Duration,
+    pub(crate) cpu: Duration,
 }
 
 impl Sample {
@@ -155,7 +155,7 @@ where
 }
 
 /// What this process kept the processors busy for, in hundredths of a second.
-fn cpu_time() -> Result<Duration, Failure> {
+pub(crate) fn cpu_time() -> Result<Duration, Failure> {
     let stat = std::fs::read_to_string("/proc/self/stat")?;
     // The name of the program stands in parentheses and may hold anything.
     let (_, fields) = stat.rsplit_once(')').ok_or("/proc/self/stat has no name")?;

@@ -14,6 +14,7 @@ mod append;
 mod bystanders;
 mod cut_over;
 mod echo;
+mod follow;
 mod growth;
 mod load;
 mod memory;
@@ -21,6 +22,7 @@ mod migrate;
 mod read;
 mod report;
 mod served;
+mod session;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub(crate) struct Scale {
     pub(crate) small_objects: usize,
     pub(crate) moves: usize,
     pub(crate) growth_objects: usize,
+    pub(crate) followers: usize,
 }
 
 impl Scale {
@@ -57,6 +60,7 @@ impl Scale {
             small_objects: 2_000,
             moves: 12,
             growth_objects: 100_000,
+            followers: 10_000,
         }
     }
 
@@ -71,6 +75,7 @@ impl Scale {
             small_objects: 8,
             moves: 1,
             growth_objects: 64,
+            followers: 8,
             ..Self::usual()
         }
     }
@@ -83,9 +88,11 @@ impl Scale {
 /// What is measured on one proxy, with the name by which it is asked for.
 type Group = (&'static str, fn(&Bench, &mut Report) -> Result<(), Failure>);
 
-const GROUPS: [Group; 7] = [
+const GROUPS: [Group; 9] = [
     ("append", append::run),
+    ("session", session::run),
     ("read", read::run),
+    ("follow", follow::run),
     ("migrate", migrate::run),
     ("cut-over", cut_over::run),
     ("bystanders", bystanders::run),

@@ -55,12 +55,12 @@ impl MarkerError {
 }
 
 /// Checks the marks of all stores, and marks those that are new. Nothing is written before every
-/// mark that is there was found right.
+/// mark that is there was found right. Answers the deployment.
 pub async fn check(
     stores: &BTreeMap<&StoreName, &dyn DocumentStore>,
     home: &StoreName,
     entropy: &dyn Entropy,
-) -> Result<(), MarkerError> {
+) -> Result<Uuid, MarkerError> {
     let mut found = BTreeMap::new();
     for (name, store) in stores {
         if let Some(marker) = read(name, *store).await? {
@@ -93,7 +93,7 @@ pub async fn check(
     for name in std::iter::once(home).chain(others).filter(is_new) {
         write(name, stores[name], deployment).await?;
     }
-    Ok(())
+    Ok(deployment)
 }
 
 async fn read(name: &StoreName, store: &dyn DocumentStore) -> Result<Option<Marker>, MarkerError> {
@@ -127,7 +127,7 @@ mod tests {
             .zip(stores)
             .map(|(name, (_, store))| (name, *store as &dyn DocumentStore))
             .collect();
-        check(&stores, &StoreName::new(home).unwrap(), &SystemEntropy).await
+        check(&stores, &StoreName::new(home).unwrap(), &SystemEntropy).await.map(drop)
     }
 
     #[tokio::test]

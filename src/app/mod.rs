@@ -134,6 +134,7 @@ impl App {
             migration_defaults,
             metrics: RpcMetrics::new(&mut registry),
             health: Health::default(),
+            deployment: resources.deployment,
         };
         let mut app = Self {
             grace_period: config.server.grace_period,

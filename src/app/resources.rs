@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
+use uuid::Uuid;
 
 use super::marker::{self, MarkerError};
 #[cfg(feature = "embedded")]
@@ -25,6 +26,8 @@ pub struct Resources {
     pub documents: Arc<dyn DocumentStore>,
     pub lock: Arc<dyn Lock>,
     pub pauses: Arc<dyn Pauses>,
+    /// The mark that all stores carry.
+    pub deployment: Uuid,
 }
 
 /// A backend that was opened as both ports.
@@ -99,7 +102,7 @@ impl Resources {
         let home = &config.documents.store;
         let documents =
             backends.iter().map(|(name, backend)| (name, &*backend.documents)).collect();
-        marker::check(&documents, home, &*runtime.entropy).await?;
+        let deployment = marker::check(&documents, home, &*runtime.entropy).await?;
         let documents = Arc::clone(&backends[home].documents);
         let stores: BTreeMap<StoreName, Arc<dyn EventStore>> =
             backends.into_iter().map(|(name, backend)| (name, backend.events)).collect();
@@ -107,6 +110,7 @@ impl Resources {
         Ok(Self {
             stores: Stores::new(stores, wakeups),
             documents,
+            deployment,
             lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
             pauses: Arc::new(InProcessPauses::new(config.coordination, clock)),
         })

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::object_path::parse_object;
 use super::output::{Format, Output};
 use super::session::Session;
-use super::values::moment_text;
+use super::values::{moment_text, parse_moment};
 use super::verdict::{Effect, Verdict};
 use crate::grpc::v1;
 use crate::grpc::v1::read_request::Start;
@@ -20,8 +20,27 @@ pub(crate) struct Arguments {
     #[arg(value_parser = parse_object)]
     object: v1::ObjectRef,
     /// The first version to read.
-    #[arg(long, value_name = "VERSION", default_value_t = 0)]
-    from_version: u64,
+    #[arg(long, value_name = "VERSION", group = "start")]
+    from_version: Option<u64>,
+    /// Start at the first event recorded at this moment or later; with --backward at the last one
+    /// recorded at this moment or before.
+    #[arg(long, value_name = "TIME", group = "start", value_parser = parse_moment)]
+    from_time: Option<prost_types::Timestamp>,
+    /// Start behind the last event: with --follow, read only what comes.
+    #[arg(long, group = "start")]
+    from_end: bool,
+    /// From the newest event to the oldest.
+    #[arg(long, conflicts_with = "follow")]
+    backward: bool,
+    /// Only events of this type; may be given several times.
+    #[arg(long = "type", value_name = "TYPE")]
+    types: Vec<String>,
+    /// Only events whose type begins like this; may be given several times.
+    #[arg(long = "type-prefix", value_name = "PREFIX")]
+    type_prefixes: Vec<String>,
+    /// Stay, and print what comes, until interrupted.
+    #[arg(long, short)]
+    follow: bool,
     /// The most events to read; 0 means no limit.
     #[arg(long, value_name = "N", default_value_t = 0)]
     events_max: u64,
@@ -30,7 +49,47 @@ pub(crate) struct Arguments {
     bytes_max: u64,
 }
 
-/// Reads on after a broken connection at the version that comes next: versions never change.
+/// The longest silence of a follow that is asked for: less than any timeout that makes sense.
+const HEARTBEAT_INTERVAL: prost_types::Duration = prost_types::Duration { seconds: 1, nanos: 0 };
+
+impl Arguments {
+    fn start(&self) -> Option<Start> {
+        if self.from_end {
+            return Some(Start::FromEnd(()));
+        }
+        let from_version = self.from_version.map(Start::FromVersion);
+        from_version.or(self.from_time.map(Start::FromTime))
+    }
+
+    /// The request that goes on where `printer` stands.
+    fn request(&self, printer: &Printer) -> v1::ReadRequest {
+        let direction = match self.backward {
+            true => v1::Direction::Backward,
+            false => v1::Direction::Forward,
+        };
+        let filter = v1::EventFilter {
+            event_types: self.types.clone(),
+            event_type_prefixes: self.type_prefixes.clone(),
+        };
+        let follow = v1::FollowOptions { heartbeat_interval: Some(HEARTBEAT_INTERVAL) };
+        v1::ReadRequest {
+            object: Some(self.object.clone()),
+            start: printer.resume_token.clone().map(Start::ResumeToken).or_else(|| self.start()),
+            events_max: match self.events_max {
+                0 => 0,
+                limit => limit - printer.printed,
+            },
+            bytes_max: self.bytes_max,
+            direction: direction.into(),
+            filter: Some(filter),
+            follow: self.follow.then_some(follow),
+            raw: None,
+            checkpoints: true,
+        }
+    }
+}
+
+/// Reads on after a broken connection where it stood.
 pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     let connection = Connection::open(session)?;
     let clock = &session.runtime.clock;
@@ -38,24 +97,17 @@ pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
     let mut printer = Printer {
         format: session.format_or(Format::Json),
         object: arguments.object.clone(),
-        next_version: arguments.from_version,
+        resume_token: None,
         printed: 0,
+        heard: 0,
     };
     // The timeout bounds the silence, for a history may be longer than any one call should take.
     let patience = Patience::brief(session.timeout);
     let mut began = clock.monotonic();
     let mut retry = Retry::new(patience);
     loop {
-        let request = v1::ReadRequest {
-            object: Some(arguments.object.clone()),
-            start: Some(Start::FromVersion(printer.next_version)),
-            events_max: match arguments.events_max {
-                0 => 0,
-                limit => limit - printer.printed,
-            },
-            bytes_max: arguments.bytes_max,
-        };
-        let printed_before = printer.printed;
+        let request = arguments.request(&printer);
+        let heard_before = printer.heard;
         let verdict =
             match read_once(session, &connection, request, &mut printer, &mut output).await {
                 Ok(()) => return output.flush(),
@@ -67,7 +119,7 @@ pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
         if is_complete {
             return Ok(());
         }
-        if printer.printed > printed_before {
+        if printer.heard > heard_before {
             // A limit of bytes is the server's to count: half of it cannot be asked for again.
             if arguments.bytes_max != 0 {
                 return Err(verdict.into());
@@ -102,16 +154,29 @@ async fn read_once(
             message = stream.message() => message.map_err(refused)?,
             () = clock.sleep(session.timeout) => return Err(silence().into()),
         };
-        match message.map(|message| message.message) {
-            None => return Ok(()),
-            Some(Some(Message::Batch(batch))) => {
+        let Some(v1::ReadResponse { message, resume_token }) = message else { return Ok(()) };
+        match message {
+            Some(Message::Batch(batch)) => {
                 for event in &batch.events {
                     printer.print(event, output)?;
                 }
                 output.flush()?;
             }
+            // Where the read stands is all that these say here.
+            Some(
+                Message::Header(_)
+                | Message::CaughtUp(_)
+                | Message::FellBehind(_)
+                | Message::Heartbeat(_)
+                | Message::Checkpoint(_)
+                | Message::CloseEvent(_),
+            ) => {}
             // What a newer server adds is for those who ask for it.
-            Some(Some(Message::Header(_)) | None) => {}
+            None => {}
+        }
+        if !resume_token.is_empty() {
+            printer.resume_token = Some(resume_token);
+            printer.heard += 1;
         }
     }
 }
@@ -119,8 +184,11 @@ async fn read_once(
 struct Printer {
     format: Format,
     object: v1::ObjectRef,
-    next_version: u64,
+    /// Behind the last message that was heard.
+    resume_token: Option<bytes::Bytes>,
     printed: u64,
+    /// Messages that told how far the read is.
+    heard: u64,
 }
 
 impl Printer {
@@ -129,7 +197,6 @@ impl Printer {
             Format::Json => output.json(&EventLine::of(&self.object, event))?,
             Format::Text => output.line(&text_of(event))?,
         }
-        self.next_version = event.version + 1;
         self.printed += 1;
         Ok(())
     }

@@ -26,6 +26,8 @@ pub enum Reason {
     MigrationNotFound,
     StoreNotFound,
     StreamGone,
+    /// Only for raw reads: no stream bears this id.
+    StreamNotFound,
     DuplicateEventId,
     CutoverInProgress,
     TooManyContinuations,
@@ -50,7 +52,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::InvalidArgument,
         Self::EventTooLarge,
         Self::BatchTooLarge,
@@ -65,6 +67,7 @@ impl Reason {
         Self::MigrationNotFound,
         Self::StoreNotFound,
         Self::StreamGone,
+        Self::StreamNotFound,
         Self::DuplicateEventId,
         Self::CutoverInProgress,
         Self::TooManyContinuations,
@@ -102,6 +105,7 @@ impl Reason {
             Self::MigrationNotFound => "MIGRATION_NOT_FOUND",
             Self::StoreNotFound => "STORE_NOT_FOUND",
             Self::StreamGone => "STREAM_GONE",
+            Self::StreamNotFound => "STREAM_NOT_FOUND",
             Self::DuplicateEventId => "DUPLICATE_EVENT_ID",
             Self::CutoverInProgress => "CUTOVER_IN_PROGRESS",
             Self::TooManyContinuations => "TOO_MANY_CONTINUATIONS",
@@ -140,7 +144,8 @@ impl Reason {
             Self::ObjectNotFound
             | Self::MigrationNotFound
             | Self::StoreNotFound
-            | Self::StreamGone => ErrorClass::NotFound,
+            | Self::StreamGone
+            | Self::StreamNotFound => ErrorClass::NotFound,
             Self::DuplicateEventId => ErrorClass::AlreadyExists,
             Self::CutoverInProgress | Self::TooManyContinuations => ErrorClass::Moving,
             Self::StoreUnavailable | Self::LockUnavailable | Self::Contended => {

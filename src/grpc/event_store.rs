@@ -1,28 +1,29 @@
 //! `EventStoreService`: messages in, the proxy, messages out.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures::{FutureExt, StreamExt};
 use tonic::codegen::BoxStream;
-use tonic::{Request, Response, Status};
-use tracing::Instrument;
+use tonic::{Request, Response, Status, Streaming};
+use uuid::Uuid;
 
-use super::convert::event_store as convert;
-use super::convert::object_key;
-use super::envelope::panic_text;
-use super::metrics::Outcome;
+use super::convert::read::{Ask, What};
+use super::convert::{capabilities, event_store as convert, object_key, read};
+use super::health::Health;
+use super::reading::Reading;
 use super::scope::Scope;
-use super::status::{ServerRefusal, refuse};
+use super::status::refuse;
 use super::v1::event_store_service_server::EventStoreService;
-use super::{deadline, v1};
-use crate::proxy::{HistoryReader, Proxy};
-use crate::runtime::Entropy;
+use super::{deadline, session, v1};
+use crate::proxy::Proxy;
+use crate::runtime::{Entropy, Shutdown};
 
 /// The service over one proxy.
 pub(crate) struct EventStoreApi {
     pub(crate) proxy: Arc<Proxy>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) health: Health,
+    pub(crate) deployment: Uuid,
 }
 
 #[tonic::async_trait]
@@ -42,6 +43,18 @@ impl EventStoreService for EventStoreApi {
         }
     }
 
+    type AppendSessionStream = BoxStream<v1::AppendSessionResponse>;
+
+    async fn append_session(
+        &self,
+        request: Request<Streaming<v1::AppendSessionRequest>>,
+    ) -> Result<Response<Self::AppendSessionStream>, Status> {
+        let scope = Scope::of(request.extensions());
+        let (proxy, entropy) = (Arc::clone(&self.proxy), Arc::clone(&self.entropy));
+        let shutdown = self.shutdown.clone();
+        Ok(Response::new(session::start(proxy, request.into_inner(), scope, shutdown, entropy)))
+    }
+
     type ReadStream = BoxStream<v1::ReadResponse>;
 
     async fn read(
@@ -49,10 +62,25 @@ impl EventStoreService for EventStoreApi {
         request: Request<v1::ReadRequest>,
     ) -> Result<Response<Self::ReadStream>, Status> {
         let scope = Scope::of(request.extensions());
-        let command =
-            convert::read(request.into_inner()).map_err(|invalid| refuse(&scope, &invalid))?;
-        let reader = self.proxy.read(command).await.map_err(|error| refuse(&scope, &error))?;
-        Ok(Response::new(history(reader, scope)))
+        let ask = read::read(request.into_inner()).map_err(|invalid| refuse(&scope, &invalid))?;
+        let Ask { what, checkpoints } = ask;
+        let refused = |error| refuse(&scope, &error);
+        let answer = match what {
+            What::History(command) => {
+                let reader = self.proxy.read(command).await.map_err(refused)?;
+                Reading::history(reader, checkpoints, scope)
+            }
+            What::Follow { command, heartbeat_interval } => {
+                let reader = self.proxy.read(command).await.map_err(refused)?;
+                let follower = reader.follow(heartbeat_interval);
+                Reading::follow(follower, self.shutdown.clone(), scope)
+            }
+            What::Raw(command) => {
+                let view = self.proxy.read_raw(command).await.map_err(refused)?;
+                Reading::raw(view, checkpoints, Arc::clone(&self.proxy), scope)
+            }
+        };
+        Ok(Response::new(answer))
     }
 
     async fn get_object(
@@ -77,27 +105,22 @@ impl EventStoreService for EventStoreApi {
         let page = page.map_err(|error| refuse(&scope, &error))?;
         Ok(Response::new(convert::to_list_response(page)))
     }
-}
 
-/// The header, then the batches. The next page is fetched when the transport asks for it, so a
-/// slow client costs one page of memory.
-fn history(reader: HistoryReader, scope: Scope) -> BoxStream<v1::ReadResponse> {
-    let header = Ok(convert::to_header(&reader));
-    let batches = futures::stream::try_unfold((reader, scope), |(mut reader, scope)| async {
-        let next = AssertUnwindSafe(reader.next_batch()).catch_unwind();
-        let next = next.instrument(scope.span().clone()).await;
-        match next {
-            Ok(Ok(Some(batch))) => Ok(Some((convert::to_batch(batch), (reader, scope)))),
-            Ok(Ok(None)) => {
-                scope.settle(Outcome::Ok);
-                Ok(None)
-            }
-            Ok(Err(error)) => Err(refuse(&scope, &error)),
-            Err(panic) => {
-                let detail = panic_text(&*panic).to_owned();
-                Err(refuse(&scope, &ServerRefusal::Bug { detail }))
-            }
-        }
-    });
-    futures::stream::iter([header]).chain(batches).boxed()
+    async fn get_capabilities(
+        &self,
+        _: Request<v1::GetCapabilitiesRequest>,
+    ) -> Result<Response<v1::GetCapabilitiesResponse>, Status> {
+        let session_in_flight_max = self.proxy.options().session_in_flight_max;
+        let limits = capabilities::to_limits(self.proxy.limits(), session_in_flight_max);
+        let stores = self.proxy.stores().iter().map(|(name, store)| {
+            let serving = self.health.store_answers(name);
+            capabilities::to_store(name, store.capabilities(), &limits, serving)
+        });
+        Ok(Response::new(v1::GetCapabilitiesResponse {
+            version: env!("CARGO_PKG_VERSION").into(),
+            deployment: self.deployment.to_string(),
+            stores: stores.collect(),
+            limits: Some(limits),
+        }))
+    }
 }

@@ -1,7 +1,7 @@
 //! What `grpc.health.v1` says: the server as a whole, each service, and each store under
 //! `store/<name>`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tonic_health::ServingStatus;
@@ -17,8 +17,8 @@ const SERVICES: [&str; 3] =
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
-    /// The names under which stores are reported.
-    stores: Arc<Mutex<BTreeSet<String>>>,
+    /// The names under which stores are reported, and whether each answered when it was asked.
+    stores: Arc<Mutex<BTreeMap<String, bool>>>,
 }
 
 impl Default for Health {
@@ -48,20 +48,29 @@ impl Health {
             reporter.clear_service_status(service).await;
         }
         let stores = std::mem::take(&mut *self.stores());
-        for store in stores {
-            reporter.clear_service_status(&store).await;
+        for store in stores.keys() {
+            reporter.clear_service_status(store).await;
         }
     }
 
     pub async fn store(&self, name: &StoreName, answers: bool) {
-        let service = format!("store/{name}");
-        self.stores().insert(service.clone());
+        let service = service_of(name);
+        self.stores().insert(service.clone(), answers);
         self.reporter.set_service_status(service, status(answers)).await;
     }
 
-    fn stores(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    /// Whether the store answered when it was last asked.
+    pub(crate) fn store_answers(&self, name: &StoreName) -> bool {
+        self.stores().get(&service_of(name)).copied().unwrap_or(false)
+    }
+
+    fn stores(&self) -> MutexGuard<'_, BTreeMap<String, bool>> {
         self.stores.lock().expect("no holder panics")
     }
+}
+
+fn service_of(store: &StoreName) -> String {
+    format!("store/{store}")
 }
 
 fn status(is_serving: bool) -> ServingStatus {

@@ -4,9 +4,11 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
     Append,
+    AppendSession,
     Read,
     GetObject,
     ListObjects,
+    GetCapabilities,
     Migrate,
     GetMigration,
     ListMigrations,
@@ -19,11 +21,13 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Append,
+        Self::AppendSession,
         Self::Read,
         Self::GetObject,
         Self::ListObjects,
+        Self::GetCapabilities,
         Self::Migrate,
         Self::GetMigration,
         Self::ListMigrations,
@@ -48,9 +52,11 @@ impl Method {
     pub(crate) const fn label(self) -> &'static str {
         match self {
             Self::Append => "Append",
+            Self::AppendSession => "AppendSession",
             Self::Read => "Read",
             Self::GetObject => "GetObject",
             Self::ListObjects => "ListObjects",
+            Self::GetCapabilities => "GetCapabilities",
             Self::Migrate => "Migrate",
             Self::GetMigration => "GetMigration",
             Self::ListMigrations => "ListMigrations",
@@ -69,7 +75,7 @@ impl Method {
 
     /// Whether the answer is more than one message, so that it ends later than it begins.
     pub(crate) const fn streams(self) -> bool {
-        matches!(self, Self::Read | Self::WatchMigration | Self::Other)
+        matches!(self, Self::AppendSession | Self::Read | Self::WatchMigration | Self::Other)
     }
 }
 

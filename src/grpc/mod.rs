@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`server`] (services, bounds, start and stop), `envelope` (what every request
 //! is wrapped in), `scope` (one request), `convert` (messages into values and back), [`status`]
-//! (errors), `event_store`, `migration`, `deadline`, [`health`], [`metrics`], `method`.
+//! (errors), `event_store` with `session` and `reading`, `migration`, `deadline`, [`health`],
+//! [`metrics`], `method`.
 
 mod convert;
 mod deadline;
@@ -12,8 +13,10 @@ pub mod health;
 mod method;
 pub mod metrics;
 mod migration;
+mod reading;
 mod scope;
 pub mod server;
+mod session;
 pub mod status;
 
 pub use health::Health;

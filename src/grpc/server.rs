@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::health_server::HealthServer;
+use uuid::Uuid;
 
 use super::envelope::EnvelopeLayer;
 use super::event_store::EventStoreApi;
@@ -82,6 +83,8 @@ pub struct ServerParts {
     pub migration_defaults: MigrationOptions,
     pub metrics: RpcMetrics,
     pub health: Health,
+    /// The mark of this deployment's stores.
+    pub deployment: Uuid,
 }
 
 /// A server that ended otherwise than by being told to.
@@ -114,9 +117,15 @@ pub async fn serve(
         defaults: parts.migration_defaults,
         shutdown: runtime.shutdown.clone(),
     });
+    let events = EventStoreApi {
+        proxy,
+        entropy,
+        shutdown: runtime.shutdown.clone(),
+        health: health.clone(),
+        deployment: parts.deployment,
+    };
     let shared = Shared::new(runtime, metrics, options.in_flight_max);
-    let events = EventStoreServiceServer::new(EventStoreApi { proxy, entropy })
-        .max_decoding_message_size(bytes_max);
+    let events = EventStoreServiceServer::new(events).max_decoding_message_size(bytes_max);
     let served = Server::builder()
         .max_concurrent_streams(options.streams_per_connection_max)
         .http2_keepalive_interval(Some(options.keepalive_interval))

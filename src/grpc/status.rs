@@ -151,6 +151,10 @@ impl Refusal for ProxyError {
                 vec![("object_name", object.name.to_string()), ("object_id", object.id.to_string())]
             }
             Self::UnknownStore(unknown) => vec![("store", unknown.store.clone())],
+            Self::StreamNotFound { stream } | Self::StreamGone { stream } => vec![
+                ("stream_store", stream.store.to_string()),
+                ("stream_id", stream.stream_id.to_string()),
+            ],
             Self::WrongExpectedVersion(wrong) => {
                 vec![("expected", wrong.expected.to_string()), ("actual", wrong.actual.to_string())]
             }
@@ -207,6 +211,8 @@ impl Refusal for ProxyError {
             }
             Self::ObjectNotFound { .. }
             | Self::UnknownStore(_)
+            | Self::StreamNotFound { .. }
+            | Self::StreamGone { .. }
             | Self::WrongExpectedVersion(_)
             | Self::DuplicateEventId { .. }
             | Self::StreamClosed { .. }
@@ -295,8 +301,13 @@ impl Refusal for MigrationError {
 
 /// Ends a request with an error: notes its class, logs it once, and says it to the client.
 pub(crate) fn refuse(scope: &Scope, refusal: &dyn Refusal) -> Status {
+    scope.settle_error(refusal.reason().class());
+    refuse_one(scope, refusal)
+}
+
+/// Says an error of one of many requests of a call that goes on: logs it once.
+pub(crate) fn refuse_one(scope: &Scope, refusal: &dyn Refusal) -> Status {
     let class = refusal.reason().class();
-    scope.settle_error(class);
     log(scope, class, refusal);
     match class {
         // The detail is for whoever looks after this proxy; it stands in the log.

@@ -26,6 +26,11 @@ pub enum ProxyError {
     ObjectNotFound { object: ObjectKey },
     #[error("{0}")]
     UnknownStore(#[from] UnknownStore),
+    /// Only for raw reads: an object's document never names such a stream.
+    #[error("store {} has no stream {}", stream.store, stream.stream_id)]
+    StreamNotFound { stream: StreamAddress },
+    #[error("the events of stream {stream} were removed")]
+    StreamGone { stream: StreamAddress },
     #[error("{0}")]
     WrongExpectedVersion(#[from] WrongExpectedVersion),
     #[error(
@@ -84,6 +89,8 @@ impl ProxyError {
             Self::LimitExceeded(LimitExceeded::BatchTooLarge { .. }) => Reason::BatchTooLarge,
             Self::ObjectNotFound { .. } => Reason::ObjectNotFound,
             Self::UnknownStore(_) => Reason::StoreNotFound,
+            Self::StreamNotFound { .. } => Reason::StreamNotFound,
+            Self::StreamGone { .. } => Reason::StreamGone,
             Self::WrongExpectedVersion(_) => Reason::WrongExpectedVersion,
             Self::DuplicateEventId { .. } => Reason::DuplicateEventId,
             Self::StreamClosed { .. } => Reason::StreamClosed,
@@ -118,6 +125,8 @@ impl ProxyError {
             | Self::LimitExceeded(_)
             | Self::ObjectNotFound { .. }
             | Self::UnknownStore(_)
+            | Self::StreamNotFound { .. }
+            | Self::StreamGone { .. }
             | Self::WrongExpectedVersion(_)
             | Self::DuplicateEventId { .. }
             | Self::StreamClosed { .. }
@@ -175,6 +184,22 @@ impl ProxyError {
             }
             StoreError::Bug { detail } => Self::Bug { detail },
         }
+    }
+}
+
+impl ProxyError {
+    /// A store's error about a stream that the caller named itself.
+    pub(super) fn from_raw(stream: &StreamAddress, error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound => Self::StreamNotFound { stream: stream.clone() },
+            StoreError::Gone { .. } => Self::StreamGone { stream: stream.clone() },
+            error => Self::from_store(stream, error),
+        }
+    }
+
+    /// The object moved on in every one of so many rounds.
+    pub(super) fn moved_too_often(followed: u32) -> Self {
+        Self::TooManyContinuations { followed, retry_after: RETRY_AFTER }
     }
 }
 

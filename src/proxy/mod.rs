@@ -1,13 +1,15 @@
 //! What a client does: append, read, and ask where an object lives.
 //!
 //! Reading order: [`error`], [`routing`] (documents, their repair, new objects), [`append`],
-//! [`read`], [`objects`].
+//! [`session`] and `lane` (many appends on one call), [`read`], [`objects`].
 
 pub mod append;
 pub mod error;
+mod lane;
 pub mod objects;
 pub mod read;
 pub mod routing;
+pub mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +27,8 @@ use crate::telemetry::moves::MoveWatch;
 pub use append::{AppendCommand, AppendOutcome};
 pub use error::ProxyError;
 pub use objects::{ListCommand, ListedObjectsPage, ObjectView};
-pub use read::{Batch, HistoryReader, ReadCommand, ReadStart};
+pub use read::{HistoryReader, ReadCommand};
+pub use session::{Session, SessionAnswer, SessionError, SessionRequest};
 
 /// How the proxy serves clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +49,22 @@ pub struct ProxyOptions {
     /// Events and bytes in one message of a read.
     pub read_batch_events_max: usize,
     pub read_batch_bytes_max: usize,
+    /// The longest that a follow is silent when its client does not say.
+    #[serde(with = "duration_text")]
+    pub follow_heartbeat_interval: Duration,
+    /// The longest until a follower looks by itself, whoever should have woken it.
+    #[serde(with = "duration_text")]
+    pub follow_poll_max: Duration,
+    /// Requests, and their bytes, that one session takes before the first of them is answered.
+    pub session_in_flight_max: usize,
+    pub session_bytes_max: usize,
     /// Objects whose route is remembered.
     pub routes_max: usize,
+    /// The planted bug "a pipelined append sent past an unsettled one", for suites that must
+    /// find it.
+    #[cfg(feature = "testing")]
+    #[serde(skip)]
+    pub session_runs_ahead: bool,
 }
 
 impl Default for ProxyOptions {
@@ -60,7 +77,13 @@ impl Default for ProxyOptions {
             retry_wait_max: Duration::from_millis(250),
             read_batch_events_max: 500,
             read_batch_bytes_max: 1024 * 1024,
+            follow_heartbeat_interval: Duration::from_secs(10),
+            follow_poll_max: Duration::from_secs(30),
+            session_in_flight_max: 4_096,
+            session_bytes_max: 16 * 1024 * 1024,
             routes_max: 100_000,
+            #[cfg(feature = "testing")]
+            session_runs_ahead: false,
         }
     }
 }
@@ -69,9 +92,12 @@ impl ProxyOptions {
     /// Refuses what could never work.
     pub fn check(&self) -> Vec<InvalidValue> {
         let mut faults = Vec::new();
-        for (field, value) in
-            [("append_timeout", self.append_timeout), ("retry_wait_first", self.retry_wait_first)]
-        {
+        for (field, value) in [
+            ("append_timeout", self.append_timeout),
+            ("retry_wait_first", self.retry_wait_first),
+            ("follow_heartbeat_interval", self.follow_heartbeat_interval),
+            ("follow_poll_max", self.follow_poll_max),
+        ] {
             if value.is_zero() {
                 faults.push(InvalidValue::new(field, "must be more than nothing"));
             }
@@ -83,6 +109,8 @@ impl ProxyOptions {
         for (field, value) in [
             ("read_batch_events_max", self.read_batch_events_max),
             ("read_batch_bytes_max", self.read_batch_bytes_max),
+            ("session_in_flight_max", self.session_in_flight_max),
+            ("session_bytes_max", self.session_bytes_max),
             ("routes_max", self.routes_max),
         ] {
             if value == 0 {
@@ -90,6 +118,13 @@ impl ProxyOptions {
             }
         }
         faults
+    }
+
+    fn runs_ahead(&self) -> bool {
+        #[cfg(feature = "testing")]
+        return self.session_runs_ahead;
+        #[cfg(not(feature = "testing"))]
+        return false;
     }
 }
 
@@ -136,5 +171,13 @@ impl Proxy {
     /// The limits of one append, before those of a store that can do less.
     pub fn limits(&self) -> Limits {
         self.limits
+    }
+
+    pub fn options(&self) -> &ProxyOptions {
+        &self.options
+    }
+
+    pub fn stores(&self) -> &Stores {
+        &self.stores
     }
 }

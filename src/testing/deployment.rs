@@ -10,7 +10,7 @@ use crate::domain::limits::Limits;
 use crate::domain::{Event, ObjectKey, StoreName};
 use crate::lock::{Lock, Owner};
 use crate::migration::{Journal, MigrationParts, MigrationSettings, Migrations};
-use crate::proxy::{Proxy, ProxyError, ProxyOptions, ProxyParts, ReadCommand, ReadStart};
+use crate::proxy::{Proxy, ProxyError, ProxyOptions, ProxyParts, ReadCommand};
 use crate::runtime::{Clock, Entropy, Runtime, Shutdown};
 use crate::store::announce::AnnounceStore;
 use crate::store::{EventStore, Placement, Stores, Wakeups};
@@ -113,17 +113,14 @@ impl Deployment {
 impl Process {
     /// The whole history of an object as this proxy reads it.
     pub async fn history(&self, object: &ObjectKey) -> Result<Vec<Event>, ProxyError> {
-        let command = ReadCommand {
-            object: object.clone(),
-            start: ReadStart::First,
-            events_max: None,
-            bytes_max: None,
-        };
-        let mut reader = self.proxy.read(command).await?;
+        let mut reader = self.proxy.read(ReadCommand::all(object.clone())).await?;
         let mut events = Vec::new();
         while let Some(batch) = reader.next_batch().await? {
-            assert_eq!(batch.first.0, events.len() as u64, "{object}: a gap or a repeat");
-            events.extend(batch.events);
+            for recorded in batch.events {
+                let place = events.len() as u64;
+                assert_eq!(recorded.version.0, place, "{object}: a gap or a repeat");
+                events.push(recorded.event);
+            }
         }
         Ok(events)
     }

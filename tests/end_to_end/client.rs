@@ -75,6 +75,7 @@ impl Client {
             match message.message.expect("a message is one of them") {
                 v1::read_response::Message::Header(header) => history.header = header,
                 v1::read_response::Message::Batch(batch) => history.events.extend(batch.events),
+                other => panic!("a plain read told {other:?}"),
             }
         }
         Ok(history)

@@ -78,7 +78,15 @@ async fn read(
             Some(Message::Batch(batch)) => {
                 batch.events.into_iter().for_each(|event| comparison.event(event));
             }
-            None => {}
+            // Only for those who ask for more than a history.
+            Some(
+                Message::CaughtUp(_)
+                | Message::FellBehind(_)
+                | Message::Heartbeat(_)
+                | Message::Checkpoint(_)
+                | Message::CloseEvent(_),
+            )
+            | None => {}
         }
     }
     Ok(())

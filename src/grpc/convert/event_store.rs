@@ -9,15 +9,12 @@ use super::{
 use crate::domain::limits::{check_metadata, check_text};
 use crate::domain::{
     CloseEvent, Digest, Event, EventId, ExpectedVersion, InvalidValue, ObjectDocument, ObjectName,
-    StoreName, Timestamp, Version,
+    StoreName, Timestamp,
 };
 use crate::grpc::status::InvalidRequest;
 use crate::grpc::v1;
 use crate::grpc::v1::expected_version::Kind;
-use crate::proxy::{
-    AppendCommand, AppendOutcome, Batch, HistoryReader, ListCommand, ListedObjectsPage, ObjectView,
-    ReadCommand, ReadStart,
-};
+use crate::proxy::{AppendCommand, AppendOutcome, ListCommand, ListedObjectsPage, ObjectView};
 use crate::runtime::{Deadline, Entropy};
 
 /// Events without an id get one from `entropy`.
@@ -120,7 +117,7 @@ pub(crate) fn event_ids(events: &[Event]) -> Vec<String> {
     events.iter().map(|event| to_event_id(event.event_id)).collect()
 }
 
-fn to_event_id(id: EventId) -> String {
+pub(super) fn to_event_id(id: EventId) -> String {
     let mut buffer = Uuid::encode_buffer();
     id.0.as_hyphenated().encode_lower(&mut buffer).to_owned()
 }
@@ -134,54 +131,6 @@ pub(crate) fn to_append_response(
         last_version: outcome.last.0,
         replay: outcome.replay,
         event_ids,
-    }
-}
-
-pub(crate) fn read(request: v1::ReadRequest) -> Result<ReadCommand, InvalidRequest> {
-    let mut faults = Faults::default();
-    let object = object(&mut faults, request.object);
-    let start = match request.start {
-        None => Some(ReadStart::First),
-        Some(v1::read_request::Start::FromVersion(from)) => {
-            version(&mut faults, "from_version", from).map(ReadStart::Version)
-        }
-    };
-    let limit = |max: u64| (max > 0).then_some(max);
-    let command = object.zip(start).map(|(object, start)| ReadCommand {
-        object,
-        start,
-        events_max: limit(request.events_max),
-        bytes_max: limit(request.bytes_max),
-    });
-    faults.finish(command)
-}
-
-pub(crate) fn to_header(reader: &HistoryReader) -> v1::ReadResponse {
-    let head_version = to_version(reader.head());
-    let header = v1::ReadHeader { head_version, chain: to_chain(reader.document()) };
-    v1::ReadResponse { message: Some(v1::read_response::Message::Header(header)) }
-}
-
-pub(crate) fn to_batch(batch: Batch) -> v1::ReadResponse {
-    let Batch { first, events } = batch;
-    let next_version = first.plus(events.len() as u64).0;
-    let versions = first.0..next_version;
-    let events = versions.zip(events).map(|(version, event)| to_event(Version(version), event));
-    let batch = v1::EventBatch { events: events.collect(), next_version };
-    v1::ReadResponse { message: Some(v1::read_response::Message::Batch(batch)) }
-}
-
-fn to_event(version: Version, event: Event) -> v1::RecordedEvent {
-    v1::RecordedEvent {
-        event_id: to_event_id(event.event_id),
-        event_type: event.event_type,
-        schema_version: event.schema_version,
-        content_type: event.content_type,
-        payload: event.payload,
-        metadata: event.metadata,
-        occurred_at: event.occurred_at.map(to_timestamp),
-        version: version.0,
-        recorded_at: Some(to_timestamp(event.recorded_at)),
     }
 }
 

@@ -1,10 +1,14 @@
 //! Messages into our own values, once, and back. Every fault of a request is found and named by
 //! the path of its field.
 //!
-//! Reading order: this file (what all requests share), [`event_store`], [`migration`].
+//! Reading order: this file (what all requests share), [`event_store`], [`session`], [`read`],
+//! [`capabilities`], [`migration`].
 
+pub(crate) mod capabilities;
 pub(crate) mod event_store;
 pub(crate) mod migration;
+pub(crate) mod read;
+pub(crate) mod session;
 
 use super::status::InvalidRequest;
 use super::v1;

@@ -107,7 +107,7 @@ impl Subject for ThroughProxy {
             object: Some(object_ref(object)),
             start: Some(v1::read_request::Start::FromVersion(from.0)),
             events_max: events_max.unwrap_or(0),
-            bytes_max: 0,
+            ..v1::ReadRequest::default()
         };
         let mut stream = self.events.clone().read(request).await.map_err(refusal)?.into_inner();
         let mut history = Vec::new();
