@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{
     Document, DocumentError, DocumentKey, DocumentStore, Etag, ListedDocuments, Precondition,
 };
-use crate::runtime::{Patience, Runtime};
+use crate::runtime::{Caller, Patience, Runtime};
 use crate::telemetry::fields;
 
 /// Makes a call again when that can help.
@@ -37,7 +37,11 @@ impl RetryDocuments {
         let mut retries = self.patience.retries();
         loop {
             match call().await {
-                Err(error) if helps(&error) && retries.take() => {
+                Err(error)
+                    if helps(&error)
+                        && !Caller::has_given_up(&*self.runtime.clock)
+                        && retries.take() =>
+                {
                     let (attempt, class) = (retries.attempt(), error.class().label());
                     tracing::debug!(
                         { fields::ATTEMPT } = attempt,

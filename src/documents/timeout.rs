@@ -11,10 +11,10 @@ use bytes::Bytes;
 use super::{
     Document, DocumentError, DocumentKey, DocumentStore, Etag, ListedDocuments, Precondition,
 };
-use crate::runtime::{Clock, Deadline, Patience};
+use crate::runtime::{Caller, Clock, Deadline, Patience};
 
-/// Drops a call when its time is over. A read was then not done; a write may have been, or may
-/// still be.
+/// Drops a call when its time is over, a read also when its caller's is. A read was then not done;
+/// a write may have been, or may still be.
 pub struct TimeoutDocuments {
     inner: Arc<dyn DocumentStore>,
     clock: Arc<dyn Clock>,
@@ -40,7 +40,10 @@ impl TimeoutDocuments {
         &self,
         call: impl Future<Output = Result<T, DocumentError>>,
     ) -> Result<T, DocumentError> {
-        self.within(self.patience.read_timeout, || DocumentError::TimedOut, call).await
+        // Nobody hears the answer to a read after that; a write that was sent goes on.
+        let time = self.patience.read_timeout;
+        let time = Caller::patience(&*self.clock).map_or(time, |patience| patience.min(time));
+        self.within(time, || DocumentError::TimedOut, call).await
     }
 
     async fn write_within<T>(

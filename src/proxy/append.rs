@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use super::error::RETRY_AFTER;
-use super::idempotency::LookedBefore;
 use super::{Proxy, ProxyError};
 use crate::domain::{
     CloseEvent, Event, ExpectedVersion, Head, InvalidValue, ObjectDocument, ObjectKey,
     StreamAddress, Version, WrongExpectedVersion,
 };
 use crate::lock::Held;
-use crate::runtime::{Backoff, Deadline};
+use crate::runtime::{Backoff, Deadline, ToTheEnd};
 use crate::store::{Append, Appended, StoreError};
 
 /// An append as a client asked for it.
@@ -46,8 +45,6 @@ struct Attempt<'a> {
     followed: u32,
     /// An earlier try may have been done, or may still be.
     in_doubt: bool,
-    /// The stream before which none of the ids was found.
-    new_behind: Option<StreamAddress>,
 }
 
 /// What to do after one try.
@@ -60,7 +57,8 @@ impl Proxy {
     /// Appends to the object wherever it lives.
     ///
     /// Every error but [`ProxyError::OutcomeUnknown`] means that the append was not done and will
-    /// not be. A dropped future leaves it done or not done, as a lost answer does.
+    /// not be. A dropped future leaves it done or not done, as a lost answer does: what was not
+    /// yet sent to a store never is, what was sent ends in a task of its own.
     pub async fn append(&self, command: AppendCommand) -> Result<AppendOutcome, ProxyError> {
         check_batch(&command.events)?;
         self.limits.check(&command.events)?;
@@ -73,7 +71,6 @@ impl Proxy {
             backoff: Backoff::new(self.options.retry_wait_first, self.options.retry_wait_max),
             followed: 0,
             in_doubt: false,
-            new_behind: None,
             command: &command,
         };
         let done = attempt.run().await;
@@ -123,9 +120,6 @@ impl Attempt<'_> {
         let address = &route.active.address;
         let store = proxy.store_of(address)?;
         store.capabilities().limits.check(&self.command.events)?;
-        if let Some(next) = self.look_before(route).await? {
-            return Ok(next);
-        }
 
         let (held, pass) = proxy.pauses.pass(&self.command.object, Some(self.deadline)).await;
         match held {
@@ -137,9 +131,14 @@ impl Attempt<'_> {
             }
         }
         let append = self.append_to(route);
-        let answer = self.bounded(store.append(&address.stream_id, append)).await;
-        drop(pass);
-        match answer {
+        let (store, stream_id) = (Arc::clone(store), address.stream_id.clone());
+        // Order: the pass is held until the store has answered, also when nobody waits for it.
+        let call = async move {
+            let answer = store.append(&stream_id, append).await;
+            drop(pass);
+            answer
+        };
+        match self.bounded(ToTheEnd::new(&proxy.runtime.shutdown, call)).await {
             Ok(Ok(appended)) => Ok(Next::Done(appended)),
             Ok(Err(error)) => self.after_refusal(route, error).await,
             Err(_) => Err(ProxyError::OutcomeUnknown { cause: None }),
@@ -154,30 +153,6 @@ impl Attempt<'_> {
         }
         let (made_by, base) = (route.active.made_by, route.active.base);
         Append { made_by, base, expected: self.command.expected, events }
-    }
-
-    /// Invariant 8: ids that lie in streams before the one that is appended to come first. What is
-    /// not there now never will be, so one look is enough for all tries on this stream.
-    async fn look_before(&mut self, route: &ObjectDocument) -> Result<Option<Next>, ProxyError> {
-        let address = &route.active.address;
-        if route.active.base == Version::FIRST || self.new_behind.as_ref() == Some(address) {
-            return Ok(None);
-        }
-        let looked = self.proxy.look_before(route, &self.command.events);
-        let looked = match self.bounded(looked).await? {
-            // All streams that an earlier try can have reached were asked.
-            Err(error @ ProxyError::DuplicateEventId { .. }) => return Err(error),
-            looked => looked.map_err(|error| self.certain(error))?,
-        };
-        match looked {
-            LookedBefore::Nothing => {
-                self.new_behind = Some(address.clone());
-                Ok(None)
-            }
-            LookedBefore::Replay(appended) => Ok(Some(Next::Done(appended))),
-            LookedBefore::Moved(document) => Ok(Some(Next::TryAgain(document))),
-            LookedBefore::Closed(close) => self.follow(address, *close).await.map(Some),
-        }
     }
 
     async fn after_refusal(

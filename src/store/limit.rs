@@ -13,7 +13,7 @@ use super::{
     StoreOptions, Tail,
 };
 use crate::domain::{CloseEvent, EventId, StreamHeader, StreamId};
-use crate::runtime::{Clock, Deadline};
+use crate::runtime::{Caller, Clock, Deadline};
 
 /// Refuses appends beyond the store's limits, and bounds the calls at once: reads and writes each
 /// have places of their own, so that neither starves the other. Beyond them a bounded number
@@ -61,10 +61,17 @@ impl Places {
         if before >= self.waiting_max {
             return Err(overloaded());
         }
-        let deadline = Deadline::after(clock, self.waiting_time_max);
-        let place = deadline.bound(clock, self.free.acquire()).await;
+        let time = self.waiting_time_max;
+        let time = Caller::patience(clock).map_or(time, |patience| patience.min(time));
+        let deadline = Deadline::after(clock, time);
+        // Work that goes on without its caller ends here, where it is certainly not done.
+        let place = tokio::select! {
+            biased;
+            place = deadline.bound(clock, self.free.acquire()) => place.ok(),
+            () = Caller::leaves() => None,
+        };
         drop(waiting);
-        let place = place.map_err(|_| overloaded())?;
+        let place = place.ok_or_else(overloaded)?;
         Ok(place.expect("the places are never closed"))
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Reads are repeated whenever they may be. Writes are repeated when they were certainly not done,
 //! and when nobody knows: every write of the port may be repeated as it is. What a write answers
-//! after an unknown outcome is subject to [`doubt`].
+//! after an unknown outcome is subject to [`doubt`]. When the caller has given up, only what is in
+//! doubt is repeated, to settle it.
 
 mod doubt;
 
@@ -18,7 +19,7 @@ use super::{
     Tail,
 };
 use crate::domain::{CloseEvent, EventId, StreamHeader, StreamId};
-use crate::runtime::{Patience, Runtime};
+use crate::runtime::{Caller, Patience, Runtime};
 use crate::telemetry::fields;
 
 /// Makes a call again when that can help.
@@ -40,7 +41,11 @@ impl RetryStore {
         let mut retries = self.patience.retries();
         loop {
             match call().await {
-                Err(error) if error.class().may_be_repeated() && retries.take() => {
+                Err(error)
+                    if error.class().may_be_repeated()
+                        && !Caller::has_given_up(&*self.runtime.clock)
+                        && retries.take() =>
+                {
                     tell(retries.attempt(), &error);
                     retries.wait(&self.runtime, asked_for(&error)).await;
                 }
@@ -65,7 +70,8 @@ impl RetryStore {
             let unknown = matches!(error, StoreError::OutcomeUnknown { .. });
             in_doubt |= unknown;
             let again = unknown
-                || matches!(error, StoreError::Unavailable { .. } | StoreError::RateLimited { .. });
+                || matches!(error, StoreError::Unavailable { .. } | StoreError::RateLimited { .. })
+                    && !Caller::has_given_up(&*self.runtime.clock);
             if again && retries.take() {
                 tell(retries.attempt(), &error);
                 retries.wait(&self.runtime, asked_for(&error)).await;

@@ -12,10 +12,10 @@ use super::{
     Tail,
 };
 use crate::domain::{CloseEvent, EventId, StreamHeader, StreamId};
-use crate::runtime::{Clock, Deadline, Patience};
+use crate::runtime::{Caller, Clock, Deadline, Patience};
 
-/// Drops a call when its time is over. A read was then not done; a write may have been, or may
-/// still be.
+/// Drops a call when its time is over, a read also when its caller's is. A read was then not done;
+/// a write may have been, or may still be.
 pub struct TimeoutStore {
     inner: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
@@ -41,7 +41,10 @@ impl TimeoutStore {
         &self,
         call: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.within(self.patience.read_timeout, || StoreError::TimedOut, call).await
+        // Nobody hears the answer to a read after that; a write that was sent goes on.
+        let time = self.patience.read_timeout;
+        let time = Caller::patience(&*self.clock).map_or(time, |patience| patience.min(time));
+        self.within(time, || StoreError::TimedOut, call).await
     }
 
     async fn write_within<T>(
@@ -126,5 +129,23 @@ mod tests {
         for write in writes {
             assert!(matches!(write, Err(StoreError::OutcomeUnknown { .. })), "{write:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_ends_with_its_caller_and_a_write_takes_its_time() {
+        let plan = FaultPlan::new(|_| Fate::Dead);
+        let faulty = FaultyStore::new("hot", Arc::new(MemoryStore::new()), plan);
+        let clock = Arc::new(VirtualClock::new());
+        let store = TimeoutStore::new(Arc::new(faulty), clock.clone(), patience());
+        let stream = stream_id("a");
+        let soon = Duration::from_millis(1);
+        let caller = || Caller::new(Some(Deadline::after(&*clock, soon)), None);
+        let read = caller().serve(store.read(&stream, range(0))).await;
+        assert!(matches!(read, Err(StoreError::TimedOut)), "{read:?}");
+        assert_eq!(clock.monotonic(), soon);
+        let write = store.append(&stream, append(ExpectedVersion::Any, events(0..1)));
+        let write = caller().serve(write).await;
+        assert!(matches!(write, Err(StoreError::OutcomeUnknown { .. })), "{write:?}");
+        assert_eq!(clock.monotonic(), soon + patience().write_timeout);
     }
 }

@@ -74,3 +74,44 @@ async fn what_the_store_cannot_take_is_refused_before_it_is_called() {
     assert!(matches!(refused, Err(StoreError::LimitExceeded(_))), "{refused:?}");
     assert_eq!(plan.calls().len(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_the_caller_does() {
+    let store = stuck(&options(1, 5));
+    let stream = stream_id("a");
+    let mut first: Reading<'_> = store.tail(&stream);
+    assert!(is_pending(&mut first).await);
+    let clock = VirtualClock::new();
+    let began = clock.monotonic();
+    let deadline = Deadline::after(&clock, Duration::from_millis(10));
+    let waited = Caller::new(Some(deadline), None).serve(store.tail(&stream)).await;
+    assert!(matches!(waited, Err(StoreError::Overloaded { .. })), "{waited:?}");
+    assert_eq!(clock.monotonic() - began, Duration::from_millis(10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_that_waits_for_its_place_does_not_outlive_its_caller() {
+    let plan = FaultPlan::new(|_| Fate::Dead);
+    let faulty = FaultyStore::new("hot", Arc::new(MemoryStore::new()), plan.clone());
+    let store = LimitStore::new(Arc::new(faulty), Arc::new(VirtualClock::new()), &options(1, 5));
+    let store = Arc::new(store);
+    let shutdown = crate::runtime::Shutdown::new();
+    let append = || {
+        let store = Arc::clone(&store);
+        crate::runtime::ToTheEnd::new(&shutdown, async move {
+            store.append(&stream_id("a"), append(ExpectedVersion::Any, events(0..1))).await
+        })
+    };
+    let mut sent = Box::pin(append());
+    assert!(futures::poll!(&mut sent).is_pending());
+    let leaves = async {
+        let mut waiting = Box::pin(append());
+        assert!(futures::poll!(&mut waiting).is_pending());
+    };
+    Caller::new(None, None).serve(leaves).await;
+    assert_eq!(store.writes.waiting.load(Ordering::Relaxed), 1);
+    shutdown.begin();
+    shutdown.ended().await;
+    assert_eq!(store.writes.waiting.load(Ordering::Relaxed), 0);
+    assert_eq!(plan.calls().len(), 1, "it was never sent");
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::backends::memory::MemoryStore;
 use crate::domain::{ExpectedVersion, Head, Version};
+use crate::runtime::Deadline;
 use crate::testing::builders::{
     append, close, close_event, event, events, head, header, migration, object, patience, range,
     stream_id,
@@ -144,4 +145,17 @@ async fn reads_are_repeated_and_refusals_are_not() {
     let conflict = scene.append(0, 9).await;
     assert!(matches!(conflict, Err(StoreError::WrongExpectedVersion(_))));
     assert_eq!(scene.plan.calls().len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn for_a_caller_that_gave_up_only_what_is_in_doubt_is_repeated() {
+    let passed = Deadline::after(&VirtualClock::new(), Duration::ZERO);
+    let caller = || Caller::new(Some(passed), None);
+    let lost = scene(&[Fate::LoseRequest]).await;
+    let tail = caller().serve(lost.store.tail(&lost.stream)).await;
+    assert!(tail.is_err(), "{tail:?}");
+    assert_eq!(lost.plan.calls().len(), 1);
+    let in_doubt = scene(&[Fate::LoseAnswer]).await;
+    let appended = caller().serve(in_doubt.append(2, 3)).await.unwrap();
+    assert_eq!((appended.first, in_doubt.plan.calls().len()), (Version(3), 2));
 }
