@@ -155,14 +155,9 @@ impl App {
 
     fn spawn(&mut self, server: ServerParts, listeners: Listeners, registry: Registry) {
         let shutdown = &self.runtime.shutdown;
-        let (told, on_end) = (shutdown.clone(), shutdown.clone());
+        let told = shutdown.clone();
         self.tasks.push(shutdown.spawn(async move {
-            let stop = async { told.begun().await };
-            if let Err(ended) = grpc::serve(server, listeners.grpc, stop).await {
-                tracing::error!({ fields::ERROR } = ?ended, "the server ended by itself");
-                // Nobody is served any more; whoever started this one notices and stops the rest.
-                on_end.begin();
-            }
+            grpc::serve(server, listeners.grpc, told.begun()).await;
         }));
         self.tasks.push(shutdown.spawn(self.migrations.clone().supervise()));
         if let Some(listener) = listeners.http {

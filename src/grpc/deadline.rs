@@ -9,13 +9,28 @@ use crate::runtime::{Clock, Deadline};
 /// The time that an answer needs to reach the client before it stops waiting.
 const MARGIN_MAX: Duration = Duration::from_millis(50);
 
-/// The moment until which the caller waits, less a margin for the way back, so that it hears what
-/// became of its request and does not only see its own deadline pass. None: it waits for ever.
-pub(crate) fn of(headers: &HeaderMap, clock: &dyn Clock) -> Option<Deadline> {
+/// Until when a caller waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadlines {
+    /// Less a margin for the way back, so that it hears what became of its request and does not
+    /// only see its own deadline pass.
+    pub(crate) to_answer: Deadline,
+    /// After this nobody listens.
+    pub(crate) to_the_last: Deadline,
+}
+
+/// None: the caller waits for ever.
+pub(crate) fn both(headers: &HeaderMap, clock: &dyn Clock) -> Option<Deadlines> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let timeout = parse(text)?;
     let margin = (timeout / 10).min(MARGIN_MAX);
-    Some(Deadline::after(clock, timeout - margin))
+    let to_answer = Deadline::after(clock, timeout - margin);
+    Some(Deadlines { to_answer, to_the_last: Deadline::after(clock, timeout) })
+}
+
+/// The moment until which the caller waits for an answer.
+pub(crate) fn of(headers: &HeaderMap, clock: &dyn Clock) -> Option<Deadline> {
+    both(headers, clock).map(|deadlines| deadlines.to_answer)
 }
 
 /// At most eight digits and a unit.

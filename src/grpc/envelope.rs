@@ -4,15 +4,15 @@
 //! 1. *request id*: taken from `x-request-id` or made, in the log span and in every answer, so
 //!    that a client's complaint finds its line in the log;
 //! 2. *span and measurement*: one of each a request, whatever it ends with;
-//! 3. *bound*: more than so many requests at once are answered `TOO_MANY_IN_FLIGHT` before they
-//!    cost memory;
-//! 4. *panics*: are answered `INTERNAL` and logged, and end nothing but their own request;
-//! 5. *typed refusals*: what the transport refuses by itself (messages too large, bytes that are
+//! 3. *bound*: what is more than the server or the connection may have in flight is answered
+//!    `TOO_MANY_IN_FLIGHT` before it costs memory;
+//! 4. *caller*: until when it waits and whether it still does, for whoever waits further in; a
+//!    deadline that passed ends all but an append that was sent, which goes on by itself;
+//! 5. *panics*: are answered `INTERNAL` and logged, and end nothing but their own request;
+//! 6. *typed refusals*: what the transport refuses by itself (messages too large, bytes that are
 //!    no message) gets a reason like every other error.
-//!
-//! Deadlines are no layer: a service hands the caller's to the proxy (`grpc/deadline.rs`), since
-//! only there it is known whether an append that was given up may still be done.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -25,11 +25,16 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
+use super::deadline;
+use super::intake::Intake;
+use super::load::Taken;
 use super::method::Method;
 use super::metrics::Outcome;
+use super::outlet::Outlet;
 use super::scope::{REQUEST_ID_HEADER, Scope, Shared};
 use super::status::{ServerRefusal, refuse};
 use crate::domain::ErrorClass;
+use crate::runtime::{Caller, Deadline, DeadlinePassed};
 
 #[derive(Clone)]
 pub(crate) struct EnvelopeLayer(pub(crate) Arc<Shared>);
@@ -69,27 +74,75 @@ where
         let mut inner = std::mem::replace(&mut self.inner, ready);
 
         let method = Method::of(request.uri().path());
-        let scope = Scope::begin(&self.shared, method, request.headers());
+        let scope = Scope::begin(&self.shared, method, &request);
         let span = scope.span().clone();
         let answer = async move {
-            let mut response = if scope.is_one_too_many() {
-                let in_flight_max = scope.in_flight_max();
-                refuse(&scope, &ServerRefusal::TooManyInFlight { in_flight_max }).into_http()
-            } else {
-                request.extensions_mut().insert(scope.clone());
-                let answer = AssertUnwindSafe(async move { inner.call(request).await });
-                match answer.catch_unwind().await {
-                    Ok(response) => settled(&scope, response?),
-                    Err(panic) => {
-                        let detail = panic_text(&*panic).to_owned();
-                        refuse(&scope, &ServerRefusal::Bug { detail }).into_http()
+            let mut response = match scope.enter() {
+                Ok(starting) => {
+                    request.extensions_mut().insert(scope.clone());
+                    if method.is_ours() && !method.takes_many() {
+                        request = request.map(|body| Body::new(Intake::new(body, scope.clone())));
                     }
+                    let answering = Answering::new(&scope, request.headers());
+                    answering.answer(starting, async move { inner.call(request).await }).await?
+                }
+                Err(exceeded) => {
+                    refuse(&scope, &ServerRefusal::TooManyInFlight(exceeded)).into_http()
                 }
             };
             response.headers_mut().insert(REQUEST_ID_HEADER, scope.header());
             Ok(response)
         };
         Box::pin(answer.instrument(span))
+    }
+}
+
+/// One request that was let in.
+struct Answering {
+    scope: Scope,
+    caller: Caller,
+    /// After this the caller of a request of one answer does not listen any more.
+    deadline: Option<Deadline>,
+}
+
+impl Answering {
+    fn new(scope: &Scope, headers: &HeaderMap) -> Self {
+        let deadlines = deadline::both(headers, scope.clock());
+        let streams = scope.method().streams();
+        // A stream's caller sees its own deadline pass and nothing else: it expects that.
+        let waits_until = deadlines.map(|it| if streams { it.to_the_last } else { it.to_answer });
+        let keeps: Option<Box<dyn Any + Send + Sync>> = Some(Box::new(scope.clone()));
+        Self {
+            scope: scope.clone(),
+            caller: Caller::new(waits_until, keeps),
+            deadline: deadlines.map(|it| it.to_the_last).filter(|_| !streams),
+        }
+    }
+
+    async fn answer<E>(
+        self,
+        starting: Option<Taken>,
+        call: impl Future<Output = Result<Response<Body>, E>>,
+    ) -> Result<Response<Body>, E> {
+        let Self { scope, caller, deadline } = self;
+        let call = AssertUnwindSafe(caller.clone().serve(call)).catch_unwind();
+        let answer = match deadline {
+            None => Ok(call.await),
+            Some(deadline) => deadline.bound(scope.clock(), call).await,
+        };
+        let response = match answer {
+            Ok(Ok(response)) => settled(&scope, response?),
+            Ok(Err(panic)) => {
+                let detail = panic_text(&*panic).to_owned();
+                refuse(&scope, &ServerRefusal::Bug { detail }).into_http()
+            }
+            Err(DeadlinePassed) => refuse(&scope, &ServerRefusal::DeadlinePassed).into_http(),
+        };
+        let flows = scope.method().is_ours() && scope.method().streams();
+        if !flows || response.headers().contains_key("grpc-status") {
+            return Ok(response);
+        }
+        Ok(response.map(|body| Body::new(Outlet::new(body, scope, caller, starting))))
     }
 }
 

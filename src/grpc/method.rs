@@ -73,6 +73,11 @@ impl Method {
         !matches!(self, Self::Other)
     }
 
+    /// Whether the request is more than one message.
+    pub(crate) const fn takes_many(self) -> bool {
+        matches!(self, Self::AppendSession | Self::Other)
+    }
+
     /// Whether the answer is more than one message, so that it ends later than it begins.
     pub(crate) const fn streams(self) -> bool {
         matches!(self, Self::AppendSession | Self::Read | Self::WatchMigration | Self::Other)
@@ -95,6 +100,7 @@ mod tests {
                     let known = Method::of(&path);
                     assert_eq!(known.label(), method.name());
                     assert_eq!(known.streams(), method.server_streaming(), "{path}");
+                    assert_eq!(known.takes_many(), method.client_streaming(), "{path}");
                     found += 1;
                 }
             }

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -55,6 +56,38 @@ pub struct RpcMetrics {
     /// The series that were used before: a look at an index instead of one into a map.
     used: [OnceLock<Histogram>; SERIES],
     in_flight: Gauge,
+    open_streams: Gauge,
+    connections: ConnectionMetrics,
+}
+
+/// What is measured of connections.
+#[derive(Clone, Default)]
+pub(crate) struct ConnectionMetrics {
+    open: Gauge,
+    refused: Counter,
+}
+
+impl ConnectionMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register(metrics::CONNECTIONS, "Connections that are open", self.open.clone());
+        registry.register(
+            metrics::CONNECTIONS_REFUSED,
+            "Connections that were closed because there were too many",
+            self.refused.clone(),
+        );
+    }
+
+    pub(crate) fn opened(&self) {
+        self.open.inc();
+    }
+
+    pub(crate) fn closed(&self) {
+        self.open.dec();
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
 }
 
 fn durations() -> Histogram {
@@ -73,18 +106,35 @@ impl RpcMetrics {
         let in_flight = Gauge::default();
         registry.register(
             metrics::RPCS_IN_FLIGHT,
-            "Requests that were begun and have not ended",
+            "Requests of one answer that were begun and have not ended",
             in_flight.clone(),
         );
-        Self { durations, used: [const { OnceLock::new() }; SERIES], in_flight }
+        let open_streams = Gauge::default();
+        registry.register(
+            metrics::OPEN_STREAMS,
+            "Reads, follows, watches and sessions that were begun and have not ended",
+            open_streams.clone(),
+        );
+        let connections = ConnectionMetrics::default();
+        connections.register(registry);
+        let used = [const { OnceLock::new() }; SERIES];
+        Self { durations, used, in_flight, open_streams, connections }
     }
 
-    pub(crate) fn begun(&self) {
-        self.in_flight.inc();
+    pub(crate) fn connections(&self) -> &ConnectionMetrics {
+        &self.connections
+    }
+
+    fn gauge(&self, method: Method) -> &Gauge {
+        if method.streams() { &self.open_streams } else { &self.in_flight }
+    }
+
+    pub(crate) fn begun(&self, method: Method) {
+        self.gauge(method).inc();
     }
 
     pub(crate) fn ended(&self, method: Method, outcome: Outcome, took: Duration) {
-        self.in_flight.dec();
+        self.gauge(method).dec();
         let series = &self.used[method as usize * OUTCOMES + outcome.index()];
         let series = series.get_or_init(|| {
             let labels = Labels { method: method.label(), outcome: outcome.label() };

@@ -1,27 +1,35 @@
 //! The only place that knows protobuf and `tonic::Status`.
 //!
-//! Reading order: [`server`] (services, bounds, start and stop), `envelope` (what every request
-//! is wrapped in), `scope` (one request), `convert` (messages into values and back), [`status`]
-//! (errors), `event_store` with `session` and `reading`, `migration`, `deadline`, [`health`],
-//! [`metrics`], `method`.
+//! Reading order: [`server`] (services and layers), [`options`], `connections` (their start, age
+//! and end), `load` (what is in flight and how much may be), `web` (browsers), `envelope` (what
+//! every request is wrapped in), `scope` (one request), `intake` and `outlet` (bytes in and out),
+//! `convert` (messages into values and back), [`status`] (errors), `event_store` with `session` and
+//! `reading`, `migration`, `deadline`, [`health`], [`metrics`], `method`.
 
+mod connections;
 mod convert;
 mod deadline;
 mod envelope;
 mod event_store;
 pub mod health;
+mod intake;
+mod load;
 mod method;
 pub mod metrics;
 mod migration;
+pub mod options;
+mod outlet;
 mod reading;
 mod scope;
 pub mod server;
 mod session;
 pub mod status;
+mod web;
 
 pub use health::Health;
 pub use metrics::RpcMetrics;
-pub use server::{GrpcOptions, ServerEnded, ServerParts, serve};
+pub use options::GrpcOptions;
+pub use server::{ServerParts, serve};
 
 /// The messages and services of `streamgate.v1`, made from `proto/`.
 #[allow(

@@ -1,13 +1,15 @@
 //! What one request carries through the server: its id, how it ended, and its place among those
 //! in flight.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tonic::codegen::http::{Extensions, HeaderMap, HeaderValue};
+use tokio_util::sync::WaitForCancellationFutureOwned;
+use tonic::body::Body;
+use tonic::codegen::http::{Extensions, HeaderMap, HeaderValue, Request};
 use tracing::Span;
 
+use super::load::{Connection, Exceeded, Kind, Taken};
 use super::method::Method;
 use super::metrics::{Outcome, RpcMetrics};
 use crate::domain::ErrorClass;
@@ -24,13 +26,16 @@ const REQUEST_ID_BYTES_MAX: usize = 128;
 pub(crate) struct Shared {
     runtime: Runtime,
     metrics: RpcMetrics,
-    in_flight_max: usize,
-    in_flight: AtomicUsize,
+    message_bytes_max: usize,
 }
 
 impl Shared {
-    pub(crate) fn new(runtime: Runtime, metrics: RpcMetrics, in_flight_max: usize) -> Arc<Self> {
-        Arc::new(Self { runtime, metrics, in_flight_max, in_flight: AtomicUsize::new(0) })
+    pub(crate) fn new(
+        runtime: Runtime,
+        metrics: RpcMetrics,
+        message_bytes_max: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { runtime, metrics, message_bytes_max })
     }
 }
 
@@ -41,6 +46,10 @@ pub(crate) struct Scope(Arc<Inner>);
 
 struct Inner {
     shared: Arc<Shared>,
+    connection: Arc<Connection>,
+    /// The places that it keeps to its end: its own, and that of its message.
+    place: OnceLock<Taken>,
+    message: OnceLock<Taken>,
     id: HeaderValue,
     method: Method,
     began: Duration,
@@ -49,36 +58,73 @@ struct Inner {
 }
 
 impl Scope {
-    pub(crate) fn begin(shared: &Arc<Shared>, method: Method, headers: &HeaderMap) -> Self {
-        let id = chosen_id(headers).unwrap_or_else(|| made_id(&*shared.runtime.entropy));
+    pub(crate) fn begin(shared: &Arc<Shared>, method: Method, request: &Request<Body>) -> Self {
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let connection = connection.expect("every request comes by a connection");
+        let id = chosen_id(request.headers());
+        let id = id.unwrap_or_else(|| made_id(&*shared.runtime.entropy));
         let began = shared.runtime.clock.monotonic();
         if method.is_ours() {
-            shared.in_flight.fetch_add(1, Ordering::Relaxed);
-            shared.metrics.begun();
+            shared.metrics.begun(method);
         }
         let span = tracing::info_span!(
             "rpc",
             { fields::RPC_METHOD } = method.label(),
             { fields::REQUEST_ID } = id.to_str().unwrap_or_default(),
         );
-        let (shared, outcome) = (Arc::clone(shared), OnceLock::new());
-        Self(Arc::new(Inner { shared, id, method, began, outcome, span }))
+        Self(Arc::new(Inner {
+            shared: Arc::clone(shared),
+            connection: Arc::clone(connection),
+            place: OnceLock::new(),
+            message: OnceLock::new(),
+            id,
+            method,
+            began,
+            outcome: OnceLock::new(),
+            span,
+        }))
+    }
+
+    /// Takes the places of a request. One whose answer flows has two: that of a stream to its
+    /// end, and that of a request until it flows, which is handed out.
+    pub(crate) fn enter(&self) -> Result<Option<Taken>, Exceeded> {
+        let inner = &*self.0;
+        if !inner.method.is_ours() {
+            return Ok(None);
+        }
+        let request = inner.connection.take(Kind::Request, 1)?;
+        let (place, starting) = if inner.method.streams() {
+            (inner.connection.take(Kind::Stream, 1)?, Some(request))
+        } else {
+            (request, None)
+        };
+        let _ = inner.place.set(place);
+        Ok(starting)
+    }
+
+    /// Takes room for bytes on the connection of this request.
+    pub(crate) fn take(&self, kind: Kind, bytes: usize) -> Result<Taken, Exceeded> {
+        self.0.connection.take(kind, bytes)
+    }
+
+    /// Keeps the room of the one message of this request until it is answered.
+    pub(crate) fn keep(&self, room: Taken) {
+        let _ = self.0.message.set(room);
+    }
+
+    /// Resolves when streams of this connection have to end.
+    pub(crate) fn connection_ending(&self) -> WaitForCancellationFutureOwned {
+        self.0.connection.ending()
+    }
+
+    /// The largest message that is taken.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.0.shared.message_bytes_max
     }
 
     /// The scope that the server's layer put into a request.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().expect("the server's layer gives every request a scope").clone()
-    }
-
-    /// Whether more requests are in flight than the server takes on.
-    pub(crate) fn is_one_too_many(&self) -> bool {
-        let inner = &*self.0;
-        inner.method.is_ours()
-            && inner.shared.in_flight.load(Ordering::Relaxed) > inner.shared.in_flight_max
-    }
-
-    pub(crate) fn in_flight_max(&self) -> usize {
-        self.0.shared.in_flight_max
     }
 
     /// The span of this request, for work that goes on after the answer began.
@@ -117,7 +163,6 @@ impl Drop for Inner {
         if !self.method.is_ours() {
             return;
         }
-        self.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         // Nobody said how it ended: the client went away.
         let outcome = self.outcome.get().copied().unwrap_or(Outcome::Cancelled);
         let took = self.shared.runtime.clock.monotonic().saturating_sub(self.began);

@@ -2,20 +2,26 @@
 //! does not read its answers is not listened to either once its session is full.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{FutureExt, StreamExt};
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::codegen::BoxStream;
 use tonic::{Status, Streaming};
 use tracing::Instrument;
 
 use super::convert::session::{self as convert, Tag};
 use super::envelope::panic_text;
+use super::load::{Exceeded, Kind};
 use super::metrics::Outcome;
 use super::scope::Scope;
-use super::status::{InvalidRequest, Refusal, ServerRefusal, refuse, refuse_one, stopping};
+use super::status::{
+    InvalidRequest, Refusal, ServerRefusal, moving_on, refuse, refuse_one, stopping,
+};
 use super::v1;
 use crate::domain::{InvalidValue, Reason};
 use crate::proxy::{Proxy, Session, SessionAnswer, SessionError};
@@ -37,8 +43,11 @@ pub(super) struct Driver {
     answers: mpsc::Sender<Answer>,
     scope: Scope,
     shutdown: Shutdown,
+    ending: Pin<Box<WaitForCancellationFutureOwned>>,
     entropy: Arc<dyn Entropy>,
     last_sequence: Option<u64>,
+    /// A request for which there is no room while others are in flight here.
+    parked: Option<v1::AppendSessionRequest>,
 }
 
 /// What ends the intake.
@@ -53,6 +62,7 @@ enum Intake {
 /// What happened next.
 enum Happened {
     Stop,
+    ConnectionEnds,
     CanAnswer,
     Settled,
     Gone,
@@ -76,10 +86,12 @@ pub(super) fn start(
         session,
         incoming,
         answers,
+        ending: Box::pin(scope.connection_ending()),
         scope,
         shutdown: shutdown.clone(),
         entropy,
         last_sequence: None,
+        parked: None,
     };
     let drive = async move {
         if let Err(panic) = AssertUnwindSafe(driver.run()).catch_unwind().await {
@@ -97,12 +109,16 @@ impl Driver {
     async fn run(mut self) {
         let mut intake = Intake::Open;
         loop {
+            if let Some(parked) = self.parked.take() {
+                self.submit(parked);
+            }
             let is_open = matches!(intake, Intake::Open);
             if !is_open && self.session.is_idle() {
                 break;
             }
             match self.next(is_open).await {
                 Happened::Stop => intake = Intake::Broken(stopping(&self.scope)),
+                Happened::ConnectionEnds => intake = Intake::Broken(moving_on(&self.scope)),
                 Happened::CanAnswer => self.send_answers(),
                 Happened::Settled => {}
                 Happened::Gone => return self.finish_for_nobody().await,
@@ -121,11 +137,13 @@ impl Driver {
     }
 
     async fn next(&mut self, is_open: bool) -> Happened {
-        let Self { session, incoming, answers, shutdown, .. } = self;
-        let (has_answer, has_room) = (session.has_answer(), session.has_room());
+        let Self { session, incoming, answers, shutdown, ending, parked, .. } = self;
+        let has_answer = session.has_answer();
+        let has_room = parked.is_none() && session.has_room();
         tokio::select! {
             biased;
             () = shutdown.begun(), if is_open => Happened::Stop,
+            () = ending.as_mut(), if is_open => Happened::ConnectionEnds,
             permit = answers.reserve(), if has_answer => match permit {
                 Ok(_) => Happened::CanAnswer,
                 Err(_) => Happened::Gone,
@@ -149,12 +167,21 @@ impl Driver {
         }
         self.last_sequence = Some(sequence);
         if self.session.objects() >= OBJECTS_MAX {
-            let in_flight_max = OBJECTS_MAX;
-            let refusal = ServerRefusal::TooManyInFlight { in_flight_max };
-            return Intake::Broken(refuse(&self.scope, &refusal));
+            let exceeded = Exceeded { setting: "session_objects_max", max: OBJECTS_MAX };
+            return Intake::Broken(refuse(&self.scope, &ServerRefusal::TooManyInFlight(exceeded)));
         }
-        self.session.submit(convert::request(request, &*self.entropy));
+        self.submit(request);
         Intake::Open
+    }
+
+    /// Hands a request over if there is room for its bytes. Otherwise it waits for what is in
+    /// flight here, and is refused when nothing is: the room is taken by others then.
+    fn submit(&mut self, request: v1::AppendSessionRequest) {
+        let room = self.scope.take(Kind::Received, request.encoded_len());
+        match room {
+            Err(_) if !self.session.is_idle() => self.parked = Some(request),
+            room => self.session.submit(convert::request(request, room, &*self.entropy)),
+        }
     }
 
     /// As many answers as the transport takes now.
@@ -170,10 +197,10 @@ impl Driver {
     fn answer(&self, answer: SessionAnswer<Tag>) -> v1::AppendSessionResponse {
         let SessionAnswer { tag, outcome } = answer;
         let sequence = tag.sequence;
-        match (outcome, &tag.invalid) {
+        match (outcome, &tag.refused) {
             (Ok(outcome), _) => convert::to_appended(tag, outcome),
-            (Err(_), Some(invalid)) => {
-                convert::to_error(sequence, &refuse_one(&self.scope, invalid))
+            (Err(_), Some(refused)) => {
+                convert::to_error(sequence, &refuse_one(&self.scope, &**refused))
             }
             (Err(error), None) => convert::to_error(sequence, &refuse_one(&self.scope, &error)),
         }

@@ -10,6 +10,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use super::load::Exceeded;
 use super::scope::Scope;
 use crate::domain::limits::LimitExceeded;
 use crate::domain::{ErrorClass, InvalidValue, Reason, StreamRef};
@@ -77,8 +78,10 @@ fn one_line(faults: &[InvalidValue]) -> String {
 /// A refusal of the server itself, before any service was asked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerRefusal {
-    #[error("{in_flight_max} requests are in flight here already")]
-    TooManyInFlight { in_flight_max: usize },
+    #[error("too much is in flight: {} is {}", .0.setting, .0.max)]
+    TooManyInFlight(Exceeded),
+    #[error("the deadline passed before there was an answer")]
+    DeadlinePassed,
     #[error("{problem}")]
     MessageTooLarge { problem: String },
     #[error("{problem}")]
@@ -90,7 +93,8 @@ pub(crate) enum ServerRefusal {
 impl Refusal for ServerRefusal {
     fn reason(&self) -> Reason {
         match self {
-            Self::TooManyInFlight { .. } => Reason::TooManyInFlight,
+            Self::TooManyInFlight(_) => Reason::TooManyInFlight,
+            Self::DeadlinePassed => Reason::StoreUnavailable,
             Self::MessageTooLarge { .. } => Reason::BatchTooLarge,
             Self::NotAMessage { .. } => Reason::InvalidArgument,
             Self::Bug { .. } => Reason::Internal,
@@ -99,17 +103,18 @@ impl Refusal for ServerRefusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyInFlight { .. } => Some(BUSY_RETRY_AFTER),
+            Self::TooManyInFlight(_) | Self::DeadlinePassed => Some(BUSY_RETRY_AFTER),
             Self::MessageTooLarge { .. } | Self::NotAMessage { .. } | Self::Bug { .. } => None,
         }
     }
 
     fn values(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::TooManyInFlight { in_flight_max } => {
-                vec![("in_flight_max", in_flight_max.to_string())]
-            }
-            Self::MessageTooLarge { .. } | Self::NotAMessage { .. } | Self::Bug { .. } => vec![],
+            Self::TooManyInFlight(Exceeded { setting, max }) => vec![(setting, max.to_string())],
+            Self::DeadlinePassed
+            | Self::MessageTooLarge { .. }
+            | Self::NotAMessage { .. }
+            | Self::Bug { .. } => vec![],
         }
     }
 
@@ -348,10 +353,19 @@ pub(crate) fn status_of_failure(reason: Reason, message: String) -> Status {
 /// Ends a stream because the server stops. It carries no reason: nothing was refused, and the
 /// same call goes on at another server, or here after the restart.
 pub(crate) fn stopping(scope: &Scope) -> Status {
+    connect_again(scope, "the server stops; connect again")
+}
+
+/// Ends a stream because its connection has reached its age: like [`stopping`].
+pub(crate) fn moving_on(scope: &Scope) -> Status {
+    connect_again(scope, "this connection has reached its age; connect again")
+}
+
+fn connect_again(scope: &Scope, message: &str) -> Status {
     scope.settle_error(ErrorClass::Unavailable);
     let mut details = ErrorDetails::new();
     details.set_retry_info(Some(BUSY_RETRY_AFTER));
-    Status::with_error_details(Code::Unavailable, "the server stops; connect again", details)
+    Status::with_error_details(Code::Unavailable, message, details)
 }
 
 fn build(

@@ -5,7 +5,6 @@ use super::machine::Machine;
 use super::record::MigrationRecord;
 use super::steps::{Effect, Step};
 use crate::domain::Head;
-use crate::domain::close_event::MigrationKind;
 
 /// A fault of ours, found before it did harm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,11 +22,9 @@ pub fn check(
 ) -> Result<(), BrokenInvariant> {
     let copied = machine.copied();
     let (number, holds) = match effect {
-        // I4: complete before close, and I3: at the exact head that was compared, or that was
-        // looked at where nothing is copied.
+        // I4: complete before close, and I3: at the exact head that was compared.
         Effect::CloseSource { head, checksum } => {
-            let told = machine.plan().target_base.map(|_| copied.source);
-            let complete = copied.agrees() && *checksum == told;
+            let complete = copied.agrees() && *checksum == copied.source;
             let exact = *head == Head::before(copied.next) && *head == machine.source_head();
             (4, machine.target().is_some() && complete && exact)
         }
@@ -38,8 +35,7 @@ pub fn check(
         // I11: only an ended migration's copy is sealed, only a sealed one is removed.
         Effect::SealTarget { .. } | Effect::RemoveTarget => {
             let ended = record.phase.has_ended() && record.released;
-            let is_copy = machine.plan().kind == MigrationKind::Copy;
-            (11, ended && is_copy && matches!(machine.step(), Step::Sealing { .. }))
+            (11, ended && matches!(machine.step(), Step::Sealing { .. }))
         }
         // I12: an end becomes final only after no new claim can be made.
         Effect::RecordFinal { phase } => (12, record.released && record.phase == *phase),

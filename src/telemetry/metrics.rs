@@ -20,8 +20,13 @@ pub const MIGRATIONS_ENDED: &str = "migrations_ended";
 /// Events that were copied to targets, and their bytes.
 pub const MIGRATION_EVENTS_COPIED: &str = "migration_events_copied";
 pub const MIGRATION_BYTES_COPIED: &str = "migration_bytes_copied";
-/// Requests that were begun and have not ended.
+/// Requests of one answer that were begun and have not ended.
 pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";
+/// Answers of many messages that were begun and have not ended.
+pub const OPEN_STREAMS: &str = "open_streams";
+/// Connections of clients, and those that were closed because there were too many.
+pub const CONNECTIONS: &str = "connections";
+pub const CONNECTIONS_REFUSED: &str = "connections_refused";
 
 /// `store`, `operation`, `outcome`: the time of a call to a store, waits and repetitions included.
 pub const STORE_CALL_DURATION_SECONDS: &str = "store_call_duration_seconds";

@@ -3,9 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "the kit is part of the tests")]
 
 mod bad_input;
+mod connections;
 mod envelope;
 mod events;
 mod failing;
 mod kit;
+mod leaving;
+mod load;
 mod migrations;
 mod stopping;
+mod web;

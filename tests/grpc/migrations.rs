@@ -37,7 +37,7 @@ async fn watch_to_the_end(server: &mut Server, migration_id: &str) -> v1::Migrat
 }
 
 /// A migration that cannot get further than a page a second.
-fn slow(id: &str) -> v1::MigrateRequest {
+pub(crate) fn slow(id: &str) -> v1::MigrateRequest {
     let options = v1::MigrationOptions {
         events_per_second_max: Some(1),
         page_events_max: 1,

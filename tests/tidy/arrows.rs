@@ -78,6 +78,9 @@ const EVERYTHING: &[&str] = &[
 const OWNED_CRATES: &[(&str, &[&str])] = &[
     ("tonic", &["grpc", "cli", "app", "testing"]),
     ("prost", &["grpc", "cli", "testing"]),
+    ("hyper", &["grpc"]),
+    ("tonic_web", &["grpc"]),
+    ("tower_http", &["grpc"]),
     ("fjall", &["backends"]),
     ("azure_core", &["backends"]),
     ("azure_data_cosmos", &["backends"]),

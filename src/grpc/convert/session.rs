@@ -3,10 +3,10 @@
 use prost::Message as _;
 use tonic::Status;
 
-use super::Faults;
 use super::event_store::{append, event_ids, to_append_response};
-use crate::domain::{ObjectId, ObjectKey, ObjectName};
-use crate::grpc::status::InvalidRequest;
+use crate::domain::{InvalidValue, ObjectId, ObjectKey, ObjectName};
+use crate::grpc::load::{Exceeded, Taken};
+use crate::grpc::status::{InvalidRequest, Refusal, ServerRefusal};
 use crate::grpc::v1;
 use crate::grpc::v1::append_session_response::Outcome;
 use crate::proxy::{AppendOutcome, SessionRequest};
@@ -17,35 +17,45 @@ pub(crate) struct Tag {
     pub(crate) sequence: u64,
     pub(crate) event_ids: Vec<String>,
     /// Why it was not taken.
-    pub(crate) invalid: Option<InvalidRequest>,
+    pub(crate) refused: Option<Box<dyn Refusal + Send + Sync>>,
+    /// Room for its bytes until it is answered.
+    #[expect(dead_code, reason = "dropped, not read")]
+    room: Option<Taken>,
 }
 
-/// A request; what is wrong with it is answered in its turn.
+/// A request; what is wrong with it is answered in its turn, and so is that there is no room.
 pub(crate) fn request(
     request: v1::AppendSessionRequest,
+    room: Result<Taken, Exceeded>,
     entropy: &dyn Entropy,
 ) -> SessionRequest<Tag> {
     let v1::AppendSessionRequest { sequence, append: sent, after_failure } = request;
+    let refused = |object, refused: Box<dyn Refusal + Send + Sync>| {
+        let tag = Tag { sequence, event_ids: Vec::new(), refused: Some(refused), room: None };
+        SessionRequest { tag, object, command: None, after_failure }
+    };
     let Some(sent) = sent else {
-        let mut faults = Faults::default();
-        faults.note("append", "must be given");
-        let invalid = faults.finish::<()>(None).err();
-        let tag = Tag { sequence, event_ids: Vec::new(), invalid };
-        return SessionRequest { tag, object: None, command: None, after_failure };
+        let missing = InvalidValue::new("append", "must be given");
+        return refused(None, Box::new(InvalidRequest(vec![missing])));
     };
     let named = sent.object.clone();
+    let room = match room {
+        Ok(room) => room,
+        Err(exceeded) => {
+            let refusal = ServerRefusal::TooManyInFlight(exceeded);
+            return refused(named.and_then(known_object), Box::new(refusal));
+        }
+    };
     match append(sent, entropy, None) {
         Ok(command) => {
-            let tag = Tag { sequence, event_ids: event_ids(&command.events), invalid: None };
+            let event_ids = event_ids(&command.events);
+            let tag = Tag { sequence, event_ids, refused: None, room: Some(room) };
             let object = Some(command.object.clone());
             SessionRequest { tag, object, command: Some(command), after_failure }
         }
-        Err(invalid) => {
-            let invalid =
-                InvalidRequest(invalid.0.into_iter().map(|fault| fault.within("append")).collect());
-            let tag = Tag { sequence, event_ids: Vec::new(), invalid: Some(invalid) };
-            let object = named.and_then(known_object);
-            SessionRequest { tag, object, command: None, after_failure }
+        Err(InvalidRequest(faults)) => {
+            let faults = faults.into_iter().map(|fault| fault.within("append")).collect();
+            refused(named.and_then(known_object), Box::new(InvalidRequest(faults)))
         }
     }
 }
