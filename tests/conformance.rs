@@ -154,6 +154,7 @@ mod client {
         stacked => ClientSubject::new(InStore::new(crate::stacked())),
         proxy => ClientSubject::new(ThroughProxy::start().await),
         proxy_under_migration => ClientSubject::new(UnderMigration::start().await),
+        proxy_under_continue => ClientSubject::new(UnderMigration::mixed().await),
     }
 
     #[cfg(feature = "embedded")]

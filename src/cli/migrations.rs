@@ -259,6 +259,9 @@ pub(crate) fn text_of(migration: &v1::Migration) -> String {
     let mut fact = |name: &str, value: String| _ = write!(text, "\n  {name:<12} {value}");
     fact("object", object_text(migration.object.as_ref()));
     fact("phase", phase_text(migration));
+    if migration.kind() == v1::MigrationKind::Continue {
+        fact("kind", "continue: nothing is copied".into());
+    }
     for (name, stream) in [("source", &migration.source), ("target", &migration.target)] {
         if let Some(stream) = stream {
             fact(name, format!("{} {}", stream.store, stream.stream_id));

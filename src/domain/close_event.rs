@@ -31,7 +31,8 @@ pub struct CloseEvent {
     pub continuation: Option<Continuation>,
     /// The head at which the stream was closed.
     pub head: Head,
-    /// The running checksum of the stream's events up to the head, when the closer knows it.
+    /// The running checksum of the history from the continuation's base up to the head, as it was
+    /// copied; none where nothing was.
     pub checksum: Option<Checksum>,
     /// The closer's clock, raised by the store to the last event's `recorded_at`.
     pub closed_at: Timestamp,

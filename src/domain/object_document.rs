@@ -109,6 +109,24 @@ impl ObjectDocument {
         self.chain().rev().find(|stream| stream.base <= version).unwrap_or(&self.active)
     }
 
+    /// The stream from which a version is read by who looks no further than `last`, a stream of
+    /// the chain; none if the chain does not hold it there.
+    pub fn stream_up_to(&self, last: &StreamAddress, version: Version) -> Option<&StreamRef> {
+        let place = self.chain().position(|stream| stream.address == *last)?;
+        self.chain().take(place + 1).filter(|stream| stream.base <= version).last()
+    }
+
+    /// The streams from which the versions below the active stream's base are read, newest first;
+    /// none when the active stream holds the whole history. All of them are closed.
+    pub fn inherited(&self) -> impl Iterator<Item = &TerminatedStream> {
+        let mut below = self.active.base;
+        self.terminated_streams.iter().rev().filter(move |listed| {
+            let holds = listed.stream.base < below;
+            below = below.min(listed.stream.base);
+            holds
+        })
+    }
+
     /// The head that the active stream had at least when it became active. A shorter one means
     /// that a backup was restored.
     pub fn head_min(&self) -> Head {
@@ -298,6 +316,29 @@ mod tests {
         let running = document.claim(&claim(&document, 2)).unwrap();
         document.reroute(&second, &close(&running, 0, 9)).unwrap();
         assert_eq!(document.stream_for(Version(4)).address, running.target);
+    }
+
+    #[test]
+    fn what_is_inherited_is_what_is_read_below_the_base() {
+        let mut document = document();
+        // A 0..4, B 5..9 and C without events go on without copy, D is a copy from 5 on, E goes on.
+        for (number, base, head) in [(1, 5, 4), (2, 10, 9), (3, 10, 9), (4, 5, 9), (5, 12, 11)] {
+            let closed = document.active.address.clone();
+            let running = document.claim(&claim(&document, number)).unwrap();
+            document.reroute(&closed, &close(&running, base, head)).unwrap();
+        }
+        let bases: Vec<_> = document.inherited().map(|listed| listed.stream.base.0).collect();
+        assert_eq!(bases, [5, 0]);
+        let read: Vec<_> = [11, 4].map(|version| document.stream_for(Version(version))).into();
+        assert!(document.inherited().map(|listed| &listed.stream).eq(read));
+        let second = document.terminated_streams[1].stream.clone();
+        let up_to = |version| document.stream_up_to(&second.address, Version(version));
+        assert_eq!(up_to(7), Some(&second));
+        assert_eq!(up_to(4), Some(&document.terminated_streams[0].stream));
+        assert_eq!(
+            document.stream_up_to(&claim(&document, 9).source, Version(12)),
+            document.chain().last()
+        );
     }
 
     #[test]

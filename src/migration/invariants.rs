@@ -5,6 +5,7 @@ use super::machine::Machine;
 use super::record::MigrationRecord;
 use super::steps::{Effect, Step};
 use crate::domain::Head;
+use crate::domain::close_event::MigrationKind;
 
 /// A fault of ours, found before it did harm.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,9 +23,11 @@ pub fn check(
 ) -> Result<(), BrokenInvariant> {
     let copied = machine.copied();
     let (number, holds) = match effect {
-        // I4: complete before close, and I3: at the exact head that was compared.
+        // I4: complete before close, and I3: at the exact head that was compared, or that was
+        // looked at where nothing is copied.
         Effect::CloseSource { head, checksum } => {
-            let complete = copied.agrees() && *checksum == copied.source;
+            let told = machine.plan().target_base.map(|_| copied.source);
+            let complete = copied.agrees() && *checksum == told;
             let exact = *head == Head::before(copied.next) && *head == machine.source_head();
             (4, machine.target().is_some() && complete && exact)
         }
@@ -35,7 +38,8 @@ pub fn check(
         // I11: only an ended migration's copy is sealed, only a sealed one is removed.
         Effect::SealTarget { .. } | Effect::RemoveTarget => {
             let ended = record.phase.has_ended() && record.released;
-            (11, ended && matches!(machine.step(), Step::Sealing { .. }))
+            let is_copy = machine.plan().kind == MigrationKind::Copy;
+            (11, ended && is_copy && matches!(machine.step(), Step::Sealing { .. }))
         }
         // I12: an end becomes final only after no new claim can be made.
         Effect::RecordFinal { phase } => (12, record.released && record.phase == *phase),

@@ -9,6 +9,8 @@
 //!        -> compare what is there -> [ read source -> append -> read back ]* -> close
 //!        -> read document -> reroute -> verify -> end
 //! ```
+//!
+//! Without copy the source's tail is read where otherwise its events are, and the close follows.
 
 use std::cmp::Ordering;
 
@@ -28,8 +30,8 @@ pub struct Plan {
     pub migration: MigrationId,
     pub kind: MigrationKind,
     pub source: StreamRef,
-    /// The first version that is copied.
-    pub target_base: Version,
+    /// The first version that is copied; none for a continuation without copy.
+    pub target_base: Option<Version>,
     pub on_convergence_failure: OnConvergenceFailure,
     /// The most events that are left to copy when appends are held back for it.
     pub pause_gap_max: u64,
@@ -92,7 +94,7 @@ impl Machine {
             step,
             effect,
             target: record.target.clone(),
-            copied: Copied::nothing(plan.target_base),
+            copied: Copied::nothing(plan.target_base.unwrap_or(Version::FIRST)),
             plan,
             source_head: Head::NONE,
             round_end: None,
@@ -189,6 +191,9 @@ impl Machine {
                     None => self.append(count, after),
                 }
             }
+            (Step::Reading, Outcome::SourceTail { head, closed }) => {
+                self.on_source_tail(head, closed, facts);
+            }
             (Step::Appending { count, source }, Outcome::Appended) => {
                 let effect = Effect::ReadBack { at: self.copied, count };
                 self.go(Step::ReadingBack { count, source }, effect);
@@ -247,9 +252,10 @@ impl Machine {
             }
 
             (Step::Settling { phase }, Outcome::SourceTail { closed, .. }) => {
+                let closed_by_another = closed.is_some();
                 match self.closed_by_this(closed) {
                     Some(close) => self.locate(close),
-                    None => self.settle(phase),
+                    None => self.settle(phase, closed_by_another),
                 }
             }
             (Step::Sealing { phase, copy }, outcome) => {
@@ -347,12 +353,15 @@ impl Machine {
     }
 
     fn on_target_tail(&mut self, head: Head, is_closed: bool, facts: &Facts) {
+        let Some(base) = self.plan.target_base else {
+            return self.on_continuation_tail(head, is_closed, facts);
+        };
         // A copy that was sealed, or that has been in use and moved on, tells that this migration
         // is over; the source tells how.
         if is_closed {
             return self.give_up(failure(Reason::TargetDiverged, "the target was closed"));
         }
-        let there = head.next().max(self.plan.target_base);
+        let there = head.next().max(base);
         match there.cmp(&self.copied.next) {
             Ordering::Equal => self.safe_point(facts),
             Ordering::Greater => {
@@ -361,6 +370,28 @@ impl Machine {
             }
             // What was read back is gone: the store lost it.
             Ordering::Less => self.give_up(diverged()),
+        }
+    }
+
+    /// A continuation that has events or an end is in use, so this migration's close was done, as
+    /// the source will tell; or else they are not ours (I10).
+    fn on_continuation_tail(&mut self, head: Head, is_closed: bool, facts: &Facts) {
+        if is_closed || head != Head::NONE {
+            let message = "the target is not empty, and nothing was copied to it";
+            return self.give_up(failure(Reason::TargetDiverged, message));
+        }
+        self.safe_point(facts);
+    }
+
+    /// Without copy nothing is between looking at the source and closing it.
+    fn on_source_tail(&mut self, head: Head, closed: Option<Box<CloseEvent>>, facts: &Facts) {
+        self.source_head = head;
+        match closed {
+            Some(close) => self.on_closed(close),
+            None => {
+                self.copied.next = head.next();
+                self.try_to_close(facts);
+            }
         }
     }
 
@@ -402,7 +433,11 @@ impl Machine {
         if self.must_stop(facts) {
             return;
         }
-        self.go(Step::Reading, Effect::ReadSource { at: self.copied });
+        let effect = match self.plan.kind {
+            MigrationKind::Copy => Effect::ReadSource { at: self.copied },
+            MigrationKind::Continue => Effect::ReadSourceTail,
+        };
+        self.go(Step::Reading, effect);
     }
 
     fn must_stop(&mut self, facts: &Facts) -> bool {
@@ -428,7 +463,8 @@ impl Machine {
             return;
         }
         let head = Head::before(self.copied.next);
-        self.go(Step::Closing, Effect::CloseSource { head, checksum: self.copied.source });
+        let checksum = self.plan.target_base.map(|_| self.copied.source);
+        self.go(Step::Closing, Effect::CloseSource { head, checksum });
     }
 
     fn on_closed(&mut self, close: Box<CloseEvent>) {
@@ -499,6 +535,7 @@ impl Machine {
         if let Some(continuation) = close.continuation() {
             self.target = Some(continuation.address.clone());
         }
+        self.source_head = close.head;
         match document {
             DocumentView::Active { .. } => {
                 self.go(Step::Rerouting { close: close.clone() }, Effect::Reroute { close });
@@ -587,13 +624,21 @@ impl Machine {
 
 /// Settle: a provisional end becomes final once nothing can overtake it (I11, I12).
 impl Machine {
-    fn settle(&mut self, phase: Phase) {
-        if self.target.is_none() {
+    fn settle(&mut self, phase: Phase, closed_by_another: bool) {
+        match self.plan.target_base {
             // No claim was ever made, and the release sees to it that none can be made.
-            return self.go(Step::RecordingFinal { phase }, Effect::RecordFinal { phase });
+            _ if self.target.is_none() => {
+                self.go(Step::RecordingFinal { phase }, Effect::RecordFinal { phase });
+            }
+            // The header may be missing still; whoever sleeps before creating it finds it sealed.
+            Some(_) => self.go(Step::Sealing { phase, copy: None }, Effect::CreateTarget),
+            // Invariant 11: a sleeper copies nothing, so no head of the empty target stops it, and
+            // whatever it closes points there. Only a source that another closed ends it.
+            None if closed_by_another => {
+                self.go(Step::RecordingFinal { phase }, Effect::RecordFinal { phase });
+            }
+            None => self.step = Step::Parked { phase },
         }
-        // The header may be missing still; whoever sleeps before creating it finds it sealed.
-        self.go(Step::Sealing { phase, copy: None }, Effect::CreateTarget);
     }
 
     #[expect(clippy::wildcard_enum_match_arm, reason = "any other outcome is the same fault")]
@@ -611,7 +656,8 @@ impl Machine {
                 None => self.go(Step::Sealing { phase, copy }, Effect::RemoveTarget),
             },
             Outcome::TargetTail { head, closed: None } => {
-                let copy = Some(head.next().max(self.plan.target_base));
+                let base = self.plan.target_base.unwrap_or(Version::FIRST);
+                let copy = Some(head.next().max(base));
                 self.go(Step::Sealing { phase, copy }, Effect::ReadSourceTail);
             }
             Outcome::SourceTail { head, closed } => {
@@ -636,17 +682,11 @@ impl Machine {
     /// the copy's head, or closed by another, cannot be closed in favour of this copy as it
     /// stands, and the seal sees to it that it stays as it stands.
     fn judge_copy(&mut self, phase: Phase, copy: Version, source: Head, closed_by_another: bool) {
-        match self.plan.kind {
-            MigrationKind::Copy if closed_by_another || source.next() > copy => {
-                let head = Head::before(copy);
-                self.go(Step::Sealing { phase, copy: Some(copy) }, Effect::SealTarget { head });
-            }
-            // No head of an empty continuation can stop a sleeper; only another's close does.
-            MigrationKind::Continue if closed_by_another => {
-                self.go(Step::RecordingFinal { phase }, Effect::RecordFinal { phase });
-            }
-            MigrationKind::Copy | MigrationKind::Continue => self.step = Step::Parked { phase },
+        if closed_by_another || source.next() > copy {
+            let head = Head::before(copy);
+            return self.go(Step::Sealing { phase, copy: Some(copy) }, Effect::SealTarget { head });
         }
+        self.step = Step::Parked { phase };
     }
 }
 

@@ -29,5 +29,5 @@ pub use journal::Journal;
 pub use options::{MigrationOptions, MigrationSettings, OnConvergenceFailure};
 pub use progress::{MigrationView, Progress};
 pub use record::{Certificate, MigrationRecord, Phase};
-pub use request::{ExpectedSource, ListMigrations, MigrationRequest};
+pub use request::{ExpectedSource, ListMigrations, MigrationRequest, TargetBase};
 pub use service::{ListedMigrations, MigrationParts, Migrations, Watch};

@@ -155,6 +155,14 @@ pub struct MigrationRecord {
 }
 
 impl MigrationRecord {
+    /// The first version that is copied; none for a continuation without copy.
+    pub fn base(&self) -> Option<Version> {
+        match self.kind {
+            MigrationKind::Copy => Some(self.target_base.unwrap_or(Version::FIRST)),
+            MigrationKind::Continue => None,
+        }
+    }
+
     /// Ended for good: nothing can change it any more.
     pub fn is_final(&self) -> bool {
         self.phase.has_ended() && !self.provisional

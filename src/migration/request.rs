@@ -9,7 +9,7 @@ use super::{MigrationOptions, Phase};
 use crate::domain::close_event::MigrationKind;
 use crate::domain::limits::{check_metadata, check_text};
 use crate::domain::{
-    InvalidValue, MigrationId, ObjectKey, StoreName, StreamAddress, StreamId, StreamRef,
+    InvalidValue, MigrationId, ObjectKey, StoreName, StreamAddress, StreamId, StreamRef, Version,
 };
 
 /// A migration as an operator asks for it. Equal request ids are one migration.
@@ -21,10 +21,22 @@ pub struct MigrationRequest {
     pub target_store: StoreName,
     /// None: the object document hands out the next id.
     pub target_stream_id: Option<StreamId>,
+    /// None: the whole history for a copy, and nothing for a continuation without copy.
+    pub target_base: Option<TargetBase>,
     pub expected_source: Option<ExpectedSource>,
     pub options: MigrationOptions,
     pub labels: BTreeMap<String, String>,
     pub validate_only: bool,
+}
+
+/// Where a copy begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TargetBase {
+    /// At version 0, also where older versions lie in streams before the source.
+    #[default]
+    History,
+    /// At the source's own first version; what lies before it stays where it is.
+    Source,
 }
 
 /// Where the object must live for the migration to start.
@@ -61,7 +73,20 @@ impl MigrationRequest {
         MigrationId(Uuid::new_v8(bytes))
     }
 
+    /// The first version that is copied from a source; none for a continuation without copy.
+    pub fn base_over(&self, source: &StreamRef) -> Option<Version> {
+        match (self.kind, self.target_base.unwrap_or_default()) {
+            (MigrationKind::Continue, _) => None,
+            (MigrationKind::Copy, TargetBase::History) => Some(Version::FIRST),
+            (MigrationKind::Copy, TargetBase::Source) => Some(source.base),
+        }
+    }
+
     pub fn check(&self) -> Result<(), InvalidValue> {
+        if self.kind == MigrationKind::Continue && self.target_base.is_some() {
+            let problem = "is for copies; a continuation begins behind the source's head";
+            return Err(InvalidValue::new("target_base", problem));
+        }
         check_text("request_id", &self.request_id, false)?;
         if self.request_id.len() > 128 {
             let problem = format!("has {} bytes, the limit is 128", self.request_id.len());

@@ -13,7 +13,6 @@ use super::record::{Failure, MigrationRecord};
 use super::steps::{Effect, Outcome, Step};
 use super::{MigrationSettings, Phase};
 use crate::documents::DocumentError;
-use crate::domain::Version;
 use crate::domain::reason::Reason;
 use crate::lock::{Lease, Lock, LockError, Owner};
 use crate::runtime::{Backoff, Runtime};
@@ -325,7 +324,7 @@ fn plan_of(record: &MigrationRecord) -> Plan {
         migration: record.migration,
         kind: record.kind,
         source: record.source.clone(),
-        target_base: record.target_base.unwrap_or(Version::FIRST),
+        target_base: record.base(),
         on_convergence_failure: record.options.on_convergence_failure,
         pause_gap_max: record.options.page_events_max as u64,
     }

@@ -16,7 +16,7 @@ use super::request::ListMigrations;
 use super::runner::{RunEnd, Runner, RunnerParts};
 use super::{MigrationError, MigrationRecord, MigrationRequest, MigrationSettings, Phase};
 use crate::documents::{DocumentError, DocumentKey, ObjectDocuments};
-use crate::domain::{InvalidValue, MigrationId, ObjectDocument, StreamAddress, Version};
+use crate::domain::{InvalidValue, MigrationId, ObjectDocument, StreamAddress};
 use crate::lock::{Lock, LockError, Owner, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{EventStore, StoreError, Stores};
@@ -347,8 +347,14 @@ impl Inner {
         if let Some(running) = &document.running_migration {
             return Err(MigrationError::AlreadyRunning { running: running.migration });
         }
-        let source = self.stores.get(&active.address.store)?;
-        check_limits(&**source, &**target)?;
+        // Every stream from which something is copied must fit; what is copied is known later.
+        if let Some(base) = request.base_over(active) {
+            let inherited = document.inherited().filter(|_| base < active.base);
+            let read = inherited.map(|listed| &listed.stream).chain([active]);
+            for stream in read {
+                check_limits(&**self.stores.get(&stream.address.store)?, &**target)?;
+            }
+        }
         if let Some(stream_id) = &request.target_stream_id {
             let address =
                 StreamAddress { store: request.target_store.clone(), stream_id: stream_id.clone() };
@@ -384,8 +390,7 @@ impl Inner {
             source: document.active.clone(),
             target_store: request.target_store.clone(),
             target_stream_id: request.target_stream_id.clone(),
-            // The copy holds the whole history if the source does, else what the source holds.
-            target_base: Some(document.active.base).or(Some(Version::FIRST)),
+            target_base: request.base_over(&document.active),
             target: None,
             options: request.options.clone(),
             labels: request.labels.clone(),
@@ -460,7 +465,8 @@ fn same_request(
     let same = record.object == request.object
         && record.target_store == request.target_store
         && record.target_stream_id == request.target_stream_id
-        && record.kind == request.kind;
+        && record.kind == request.kind
+        && record.base() == request.base_over(&record.source);
     if same {
         return Ok(());
     }

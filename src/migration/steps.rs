@@ -113,10 +113,10 @@ pub enum Effect {
     Rest,
     PauseSource,
     ResumeSource,
-    /// Append the CloseEvent at exactly this head (I3).
+    /// Append the CloseEvent at exactly this head (I3), with the checksum of what was copied.
     CloseSource {
         head: Head,
-        checksum: Checksum,
+        checksum: Option<Checksum>,
     },
     /// Follow the CloseEvent in the document as it was read (I6).
     Reroute {
@@ -149,7 +149,8 @@ pub enum Effect {
     },
 }
 
-/// How far the copy reaches, and what was read on each side up to there.
+/// How far the copy reaches, and what was read on each side up to there. Without copy: where the
+/// continuation goes on, and nothing read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Copied {
     /// The next version to copy.
@@ -208,6 +209,8 @@ pub enum Outcome {
     DocumentChanged,
     Created,
     TargetTail {
+        /// `base - 1` before the first event; none before the first event of a continuation
+        /// without copy, which has no base yet.
         head: Head,
         closed: Option<Box<CloseEvent>>,
     },

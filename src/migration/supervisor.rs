@@ -39,12 +39,21 @@ impl Migrations {
                     return;
                 }
             };
-            for stored in page.records {
-                if stored.record.is_final() {
-                    // The final record was written, and the process died before it cleared this.
-                    let _ = self.inner.journal.clear(stored.record.migration).await;
-                } else {
-                    self.launch(stored);
+            for listed in page.records {
+                let id = listed.record.migration;
+                if self.inner.live.get(id).is_some() {
+                    continue;
+                }
+                // A finished record rules: the process that wrote it died before it cleared this
+                // one, or this is a creation that was on its way for so long that it landed after
+                // the end. It may even be another request under the same id, which must not run.
+                match self.inner.journal.get(id).await {
+                    Ok(Some(stored)) if !stored.finished && !stored.record.is_final() => {
+                        self.launch(stored);
+                    }
+                    Ok(Some(_)) => drop(self.inner.journal.clear(id).await),
+                    // What cannot be looked at now is found again by the next scan.
+                    Ok(None) | Err(_) => {}
                 }
             }
             after = page.next;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::error::RETRY_AFTER;
+use super::idempotency::LookedBefore;
 use super::{Proxy, ProxyError};
 use crate::domain::{
     CloseEvent, Event, ExpectedVersion, Head, InvalidValue, ObjectDocument, ObjectKey,
@@ -45,6 +46,8 @@ struct Attempt<'a> {
     followed: u32,
     /// An earlier try may have been done, or may still be.
     in_doubt: bool,
+    /// The stream before which none of the ids was found.
+    new_behind: Option<StreamAddress>,
 }
 
 /// What to do after one try.
@@ -71,6 +74,7 @@ impl Proxy {
             backoff: Backoff::new(self.options.retry_wait_first, self.options.retry_wait_max),
             followed: 0,
             in_doubt: false,
+            new_behind: None,
             command: &command,
         };
         let done = attempt.run().await;
@@ -120,6 +124,9 @@ impl Attempt<'_> {
         let address = &route.active.address;
         let store = proxy.store_of(address)?;
         store.capabilities().limits.check(&self.command.events)?;
+        if let Some(next) = self.look_before(route).await? {
+            return Ok(next);
+        }
 
         let (held, pass) = proxy.pauses.pass(&self.command.object, Some(self.deadline)).await;
         match held {
@@ -153,6 +160,30 @@ impl Attempt<'_> {
         }
         let (made_by, base) = (route.active.made_by, route.active.base);
         Append { made_by, base, expected: self.command.expected, events }
+    }
+
+    /// Invariant 8: ids that lie in streams before the one that is appended to come first. What is
+    /// not there now never will be, so one look is enough for all tries on this stream.
+    async fn look_before(&mut self, route: &ObjectDocument) -> Result<Option<Next>, ProxyError> {
+        let address = &route.active.address;
+        if route.active.base == Version::FIRST || self.new_behind.as_ref() == Some(address) {
+            return Ok(None);
+        }
+        let looked = self.proxy.look_before(route, &self.command.events);
+        let looked = match self.bounded(looked).await? {
+            // All streams that an earlier try can have reached were asked.
+            Err(error @ ProxyError::DuplicateEventId { .. }) => return Err(error),
+            looked => looked.map_err(|error| self.certain(error))?,
+        };
+        match looked {
+            LookedBefore::Nothing => {
+                self.new_behind = Some(address.clone());
+                Ok(None)
+            }
+            LookedBefore::Replay(appended) => Ok(Some(Next::Done(appended))),
+            LookedBefore::Moved(document) => Ok(Some(Next::TryAgain(document))),
+            LookedBefore::Closed(close) => self.follow(address, *close).await.map(Some),
+        }
     }
 
     async fn after_refusal(

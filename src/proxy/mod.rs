@@ -1,10 +1,12 @@
 //! What a client does: append, read, and ask where an object lives.
 //!
 //! Reading order: [`error`], [`routing`] (documents, their repair, new objects), [`append`],
-//! [`session`] and `lane` (many appends on one call), [`read`], [`objects`].
+//! [`idempotency`] (ids in streams before the one that is appended to), [`session`] and `lane`
+//! (many appends on one call), [`read`], [`objects`].
 
 pub mod append;
 pub mod error;
+pub mod idempotency;
 mod lane;
 pub mod objects;
 pub mod read;

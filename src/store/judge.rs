@@ -62,10 +62,11 @@ pub fn append(
     Ok(AppendVerdict::Accept { appended: Appended { first, last, replay: false }, base })
 }
 
-/// Where the events stand, if the stream holds all of them, side by side and in this order.
-fn replayed(
+/// Where the events stand, if all of them are there, side by side and in this order. `find` looks
+/// an id up in whatever is asked: a stream, or several of one object.
+pub fn replayed(
     events: &[Event],
-    find: &mut impl FnMut(EventId) -> Result<Option<Found>, StoreError>,
+    mut find: impl FnMut(EventId) -> Result<Option<Found>, StoreError>,
 ) -> Result<Option<Appended>, StoreError> {
     let mut known = Vec::with_capacity(events.len());
     for event in events {
@@ -173,7 +174,7 @@ impl Tail {
     }
 
     /// The head, of a stream that has or takes this base.
-    fn head_from(&self, base: Version) -> Head {
+    pub fn head_from(&self, base: Version) -> Head {
         if self.base.is_some() { self.head } else { Head::before(base) }
     }
 

@@ -42,9 +42,13 @@ impl History {
                 told.unknown.extend(events.iter().map(|event| (event.event_id, event.digest)));
             }
             Err(_) => {
-                // Refused for good, unless an earlier try of the same events is still unknown.
+                // Refused for good, unless an earlier try of the same events is still unknown, or
+                // was acknowledged: then only this repetition was not done.
+                let acknowledged: HashSet<_> = told.acknowledged.values().map(|it| it.0).collect();
                 let ids = events.iter().map(|event| event.event_id);
-                let certain: Vec<_> = ids.filter(|id| !told.unknown.contains_key(id)).collect();
+                let open =
+                    |id: &EventId| told.unknown.contains_key(id) || acknowledged.contains(id);
+                let certain: Vec<_> = ids.filter(|id| !open(id)).collect();
                 told.refused.extend(certain);
             }
         }

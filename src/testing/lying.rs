@@ -24,6 +24,8 @@ pub enum Bug {
     RemovalByCheckThenAct,
     /// The document hands the same target out again, and the store takes foreign content.
     TargetSharedByTwoMigrations,
+    /// A repeated append is not looked up in the streams before the active one.
+    InheritedIdsUnknown,
 }
 
 /// A store that lies in the way of one bug.
@@ -60,7 +62,10 @@ impl EventStore for LyingStore {
         stream: &StreamId,
         ids: &[EventId],
     ) -> Result<Vec<Option<Found>>, StoreError> {
-        self.inner.find(stream, ids).await
+        let found = self.inner.find(stream, ids).await?;
+        let forgets =
+            self.bug == Bug::InheritedIdsUnknown && self.inner.tail(stream).await?.closed.is_some();
+        Ok(if forgets { vec![None; ids.len()] } else { found })
     }
 
     async fn close(&self, stream: &StreamId, mut close: Close) -> Result<CloseEvent, StoreError> {
@@ -74,7 +79,9 @@ impl EventStore for LyingStore {
             Bug::TargetSharedByTwoMigrations => {
                 close.made_by = self.inner.tail(stream).await?.header.made_by;
             }
-            Bug::RemovalByCheckThenAct | Bug::DocumentWithoutCompareAndSet => {}
+            Bug::RemovalByCheckThenAct
+            | Bug::DocumentWithoutCompareAndSet
+            | Bug::InheritedIdsUnknown => {}
         }
         self.inner.close(stream, close).await
     }
@@ -130,7 +137,8 @@ impl DocumentStore for LyingDocuments {
             Bug::DocumentWithoutCompareAndSet
             | Bug::TargetSharedByTwoMigrations
             | Bug::CloseWithoutHeadCondition
-            | Bug::RemovalByCheckThenAct => {}
+            | Bug::RemovalByCheckThenAct
+            | Bug::InheritedIdsUnknown => {}
         }
         self.inner.put(key, body, precondition).await
     }

@@ -112,6 +112,7 @@ impl Kit {
             kind: MigrationKind::Copy,
             target_store: store_name(target),
             target_stream_id: None,
+            target_base: None,
             expected_source: None,
             options: MigrationOptions {
                 page_events_max: 2,
@@ -121,6 +122,16 @@ impl Kit {
             labels: BTreeMap::new(),
             validate_only: false,
         }
+    }
+
+    /// A request of this kind.
+    pub(crate) fn request_to(
+        &self,
+        kind: MigrationKind,
+        request_id: &str,
+        target: &str,
+    ) -> MigrationRequest {
+        MigrationRequest { kind, ..self.request(request_id, target) }
     }
 
     /// Waits, on virtual time, until the condition holds for the migration.
@@ -153,7 +164,23 @@ impl Kit {
         request_id: &str,
         target: &str,
     ) -> MigrationView {
-        let started = process.migrations.start(self.request(request_id, target)).await.unwrap();
+        self.run(process, self.request(request_id, target)).await
+    }
+
+    /// Goes on in the target without copy.
+    pub(crate) async fn go_on(
+        &self,
+        process: &Process,
+        request_id: &str,
+        target: &str,
+    ) -> MigrationView {
+        let request = self.request_to(MigrationKind::Continue, request_id, target);
+        self.run(process, request).await
+    }
+
+    /// Runs a migration that succeeds.
+    pub(crate) async fn run(&self, process: &Process, request: MigrationRequest) -> MigrationView {
+        let started = process.migrations.start(request).await.unwrap();
         let view = self.wait_final(process, started.record.migration).await;
         assert_eq!(view.record.phase, Phase::Succeeded, "{view:#?}");
         view
@@ -179,6 +206,6 @@ impl Kit {
         }
         let active = self.tail(&document.active).await.unwrap();
         assert!(active.closed.is_none() && !active.removed, "the active stream is open");
-        assert_eq!(active.head.next().0, read.len() as u64);
+        assert_eq!(active.head_from(document.active.base).next().0, read.len() as u64);
     }
 }

@@ -2,6 +2,7 @@
 //! matrix.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+mod chains;
 mod crash_matrix;
 mod kit;
 mod races;

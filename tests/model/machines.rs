@@ -145,7 +145,7 @@ impl Machines {
             migration: cast::migration_id(migration),
             kind: MigrationKind::Copy,
             source: cast.stream(source, maker),
-            target_base: Version::FIRST,
+            target_base: Some(Version::FIRST),
             on_convergence_failure: OnConvergenceFailure::KeepTrying,
             pause_gap_max: 0,
         };
@@ -229,7 +229,7 @@ fn due(cast: &Cast, effect: &Effect) -> Due {
         }
         Effect::Wait => Due::Wait,
         Effect::CloseSource { head, checksum } => {
-            let contents = Contents::of_checksum(checksum);
+            let contents = checksum.as_ref().map_or(Contents::NOTHING, Contents::of_checksum);
             Due::Close { next: cast::version(head.next()), contents }
         }
         Effect::Reroute { close } => Due::Reroute { close: cast.closing(close) },
@@ -327,7 +327,7 @@ fn record(cast: &Cast, plan: &Plan, seen: RecordSeen) -> MigrationRecord {
         source: plan.source.clone(),
         target_store: cast::store("cold"),
         target_stream_id: None,
-        target_base: Some(plan.target_base),
+        target_base: plan.target_base,
         target: None,
         options: MigrationOptions::default(),
         labels: BTreeMap::new(),

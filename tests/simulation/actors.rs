@@ -8,9 +8,9 @@ use futures::future::{FutureExt, LocalBoxFuture, join_all};
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::{Event, ExpectedVersion, Head, ObjectKey};
 use streamgate::migration::{
-    MigrationOptions, MigrationRequest, MigrationView, OnConvergenceFailure, Phase,
+    MigrationOptions, MigrationRequest, MigrationView, OnConvergenceFailure, Phase, TargetBase,
 };
-use streamgate::proxy::{AppendCommand, ProxyError};
+use streamgate::proxy::{AppendCommand, AppendOutcome, ProxyError};
 use streamgate::runtime::Deadline;
 use streamgate::testing::deployment::store_name;
 
@@ -53,13 +53,37 @@ async fn ask<T>(world: &World, of: &Incarnation, call: impl Future<Output = T>) 
 }
 
 async fn writer(world: &World, number: usize) {
+    let mut told = Vec::new();
     for _ in 0..APPENDS_EACH {
         let object = world.object(usize::try_from(world.below(OBJECTS as u64)).unwrap());
         let count = world.below(3) + 1;
         let events: Vec<_> = (0..count).map(|_| world.event()).collect();
         let expected = expectation(world, &object).await;
-        append_until_told(world, number, &object, expected, events).await;
+        let answer = append_until_told(world, number, &object, expected, events.clone()).await;
+        if let Ok(outcome) = answer {
+            told.push((object, events, outcome));
+        }
+        if world.chance(30) {
+            repeat_one(world, number, &told).await;
+        }
         world.idle(40).await;
+    }
+}
+
+/// A client that forgot what it was told, however long ago: the first answer again, or none.
+async fn repeat_one(world: &World, number: usize, told: &[(ObjectKey, Vec<Event>, AppendOutcome)]) {
+    let place = usize::try_from(world.below(told.len().max(1) as u64)).unwrap();
+    let Some((object, events, first)) = told.get(place) else { return };
+    let expected = if world.chance(50) { ExpectedVersion::Any } else { ExpectedVersion::NoStream };
+    match append_until_told(world, number, object, expected, events.clone()).await {
+        Ok(again) => {
+            let same = (again.first, again.last) == (first.first, first.last);
+            assert!(same && again.replay, "{object}: {first:?}, and then {again:?}");
+        }
+        Err(error) => {
+            let helps = error.retry_after().is_some();
+            assert!(helps, "{object}: acknowledged at {}, and then {error}", first.first);
+        }
     }
 }
 
@@ -82,7 +106,7 @@ async fn append_until_told(
     object: &ObjectKey,
     expected: ExpectedVersion,
     events: Vec<Event>,
-) {
+) -> Result<AppendOutcome, ProxyError> {
     loop {
         let through = world.process();
         let clock = &*world.deployment.clock;
@@ -102,7 +126,7 @@ async fn append_until_told(
         world.note(format!("writer {number} {object} {expected} -> {told}"));
         world.history.borrow_mut().told(object, &events, &answer);
         if !matches!(answer, Err(ProxyError::OutcomeUnknown { .. })) {
-            return;
+            return answer;
         }
         world.idle(20).await;
     }
@@ -134,22 +158,7 @@ async fn operator(world: &World, number: usize) {
     let mut moves = 0;
     while moves < MOVES_EACH {
         world.idle(200).await;
-        let request = MigrationRequest {
-            request_id: format!("{object}/{moves}"),
-            object: object.clone(),
-            kind: MigrationKind::Copy,
-            target_store: store_name(STORES[usize::try_from(world.below(3)).unwrap()]),
-            target_stream_id: None,
-            expected_source: None,
-            options: MigrationOptions {
-                page_events_max: usize::try_from(world.below(4)).unwrap() + 1,
-                catch_up_delay: Duration::from_millis(5),
-                on_convergence_failure: OnConvergenceFailure::PauseSource,
-                ..MigrationOptions::default()
-            },
-            labels: BTreeMap::new(),
-            validate_only: false,
-        };
+        let request = request(world, &object, format!("{object}/{moves}"));
         let through = world.process();
         let id = request.migration_id();
         let start = through.process.migrations.start(request);
@@ -163,6 +172,29 @@ async fn operator(world: &World, number: usize) {
             world.note(format!("{object} cancel -> {}", matches!(cancelled, Some(Ok(_)))));
         }
         wait_until_ended(world, id).await;
+    }
+}
+
+/// Of any kind, to any store.
+fn request(world: &World, object: &ObjectKey, request_id: String) -> MigrationRequest {
+    let kind = if world.chance(50) { MigrationKind::Copy } else { MigrationKind::Continue };
+    let from_source = kind == MigrationKind::Copy && world.chance(25);
+    MigrationRequest {
+        request_id,
+        object: object.clone(),
+        kind,
+        target_store: store_name(STORES[usize::try_from(world.below(3)).unwrap()]),
+        target_stream_id: None,
+        target_base: from_source.then_some(TargetBase::Source),
+        expected_source: None,
+        options: MigrationOptions {
+            page_events_max: usize::try_from(world.below(4)).unwrap() + 1,
+            catch_up_delay: Duration::from_millis(5),
+            on_convergence_failure: OnConvergenceFailure::PauseSource,
+            ..MigrationOptions::default()
+        },
+        labels: BTreeMap::new(),
+        validate_only: false,
     }
 }
 
@@ -197,11 +229,13 @@ async fn misfortune(world: &World) {
 
 /// Nothing fails any more: everything must end truthfully, and by itself.
 async fn come_to_rest(world: &World) {
-    for _ in 0..2 {
-        // One more event takes every source beyond a cancelled copy of it.
+    for round in 0..2 {
+        // One more event takes every source beyond a cancelled copy of it, and one more move
+        // closes what a cancelled continuation might still close.
         for number in 0..OBJECTS {
             let object = world.object(number);
-            append_until_told(world, 99, &object, ExpectedVersion::Any, vec![world.event()]).await;
+            append_at_last(world, &object).await;
+            move_at_last(world, &object, round).await;
         }
         wait_until_quiet(world).await;
     }
@@ -217,11 +251,32 @@ async fn come_to_rest(world: &World) {
     }
 }
 
+/// Through processes that may still hang for a while.
+async fn append_at_last(world: &World, object: &ObjectKey) {
+    loop {
+        let event = vec![world.event()];
+        let any = ExpectedVersion::Any;
+        if append_until_told(world, 99, object, any, event).await.is_ok() {
+            return;
+        }
+    }
+}
+
+async fn move_at_last(world: &World, object: &ObjectKey, round: u32) {
+    let request = request(world, object, format!("{object}/last/{round}"));
+    let id = request.migration_id();
+    while world.process().process.migrations.start(request.clone()).await.is_err() {
+        world.idle(200).await;
+    }
+    wait_until_ended(world, id).await;
+}
+
 async fn wait_until_quiet(world: &World) {
     let process = world.process();
+    let mut listed = Vec::new();
     for _ in 0..2_000 {
         let list = streamgate::migration::ListMigrations { page_size: 1_000, ..Default::default() };
-        let listed = process.process.migrations.list(list).await.unwrap().migrations;
+        listed = process.process.migrations.list(list).await.unwrap().migrations;
         if listed.iter().all(|view| view.record.is_final()) {
             for view in &listed {
                 check_is_true(world, view).await;
@@ -230,7 +285,8 @@ async fn wait_until_quiet(world: &World) {
         }
         world.deployment.clock.sleep(Duration::from_millis(100)).await;
     }
-    panic!("migrations do not come to rest");
+    listed.retain(|view| !view.record.is_final());
+    panic!("migrations do not come to rest: {listed:#?}");
 }
 
 /// A final record says what happened.

@@ -104,7 +104,11 @@ fn is_found(bug: Bug) {
 #[test]
 fn planted_bugs_are_found() {
     // The others take a schedule that chance hardly finds: `tests/migration/races.rs` has them.
-    for bug in [Bug::CloseWithoutHeadCondition, Bug::DocumentWithoutCompareAndSet] {
+    for bug in [
+        Bug::CloseWithoutHeadCondition,
+        Bug::DocumentWithoutCompareAndSet,
+        Bug::InheritedIdsUnknown,
+    ] {
         is_found(bug);
     }
 }

@@ -78,12 +78,23 @@ struct Item {
 struct Work {
     ready: VecDeque<Item>,
     listing: Option<v1::ListObjectsRequest>,
+    goal: Goal,
+}
+
+/// What a listed object is to become, beside who it is: another goal is another request.
+struct Goal {
     target: String,
+    kind: v1::MigrationKind,
+    base: v1::TargetBase,
 }
 
 impl Work {
     fn new(session: &Session, arguments: &mut Arguments) -> Self {
-        let target = arguments.to.clone();
+        let goal = Goal {
+            target: arguments.to.clone(),
+            kind: arguments.kind(),
+            base: arguments.target_base(),
+        };
         if let Some(from) = &arguments.from {
             let listing = v1::ListObjectsRequest {
                 object_name: arguments.object_name.clone(),
@@ -91,7 +102,7 @@ impl Work {
                 page_size: PAGE,
                 page_token: String::new(),
             };
-            return Self { ready: VecDeque::new(), listing: Some(listing), target };
+            return Self { ready: VecDeque::new(), listing: Some(listing), goal };
         }
         let base = arguments.request_id.take().unwrap_or_else(|| {
             let id = session.runtime.entropy.uuid().to_string();
@@ -102,7 +113,7 @@ impl Work {
             let hash = hash_of(&[&object.object_name, &object.object_id]);
             Item { request_id: format!("{base}-{}", &hash[..16]), object, source: None }
         });
-        Self { ready: items.collect(), listing: None, target }
+        Self { ready: items.collect(), listing: None, goal }
     }
 
     fn known_count(&self) -> Option<u64> {
@@ -117,7 +128,7 @@ impl Work {
         while self.ready.is_empty() {
             let Some(listing) = &mut self.listing else { return Ok(None) };
             let page = objects::page(connection, patience, listing.clone()).await?;
-            self.ready.extend(page.objects.into_iter().filter_map(|o| listed(o, &self.target)));
+            self.ready.extend(page.objects.into_iter().filter_map(|o| listed(o, &self.goal)));
             if page.next_page_token.is_empty() {
                 self.listing = None;
             } else {
@@ -128,9 +139,18 @@ impl Work {
     }
 }
 
-fn listed(info: v1::ObjectInfo, target: &str) -> Option<Item> {
+fn listed(info: v1::ObjectInfo, goal: &Goal) -> Option<Item> {
     let (object, active) = (info.object?, info.chain.last()?);
-    let parts = [&object.object_name, &object.object_id, &active.store, &active.stream_id, target];
+    let target = goal.target.as_str();
+    let (name, id) = (object.object_name.as_str(), object.object_id.as_str());
+    let mut parts = vec![name, id, active.store.as_str(), active.stream_id.as_str(), target];
+    // What is as by default leaves no trace, so that what an older release began is found again.
+    if goal.kind == v1::MigrationKind::Continue {
+        parts.push(goal.kind.as_str_name());
+    }
+    if goal.base == v1::TargetBase::Source {
+        parts.push(goal.base.as_str_name());
+    }
     let request_id = format!("all-{}", &hash_of(&parts)[..40]);
     let source =
         v1::ExpectedSource { store: active.store.clone(), stream_id: active.stream_id.clone() };
@@ -243,7 +263,10 @@ mod tests {
 
     #[test]
     fn request_ids_repeat_for_the_same_move_and_for_no_other() {
-        let id = |info, target| listed(info, target).unwrap().request_id;
+        let goal = |target: &str, kind, base| Goal { target: target.into(), kind, base };
+        let (copy, all) = (v1::MigrationKind::Copy, v1::TargetBase::Unspecified);
+        let of = |info, goal: Goal| listed(info, &goal).unwrap().request_id;
+        let id = |info, target| of(info, goal(target, copy, all));
         let first = id(info("1", "order/1/0000000000"), "cold");
         assert_eq!(first, id(info("1", "order/1/0000000000"), "cold"));
         assert!(first.len() <= 120, "an attempt is still to be added");
@@ -251,6 +274,8 @@ mod tests {
             id(info("2", "order/1/0000000000"), "cold"),
             id(info("1", "order/1/0000000002"), "cold"),
             id(info("1", "order/1/0000000000"), "colder"),
+            of(info("1", "order/1/0000000000"), goal("cold", v1::MigrationKind::Continue, all)),
+            of(info("1", "order/1/0000000000"), goal("cold", copy, v1::TargetBase::Source)),
         ] {
             assert_ne!(first, other);
         }

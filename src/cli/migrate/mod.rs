@@ -33,6 +33,12 @@ pub(crate) struct Arguments {
     /// The store to move to.
     #[arg(long, value_name = "STORE")]
     to: String,
+    /// Copy nothing: close the source at its head and go on in the target at the next version.
+    #[arg(long = "continue")]
+    continues: bool,
+    /// Where the copy begins [default: history].
+    #[arg(long, value_enum, value_name = "BASE", conflicts_with = "continues")]
+    target_base: Option<Base>,
     /// The id of the target stream, for one object [default: the next one of the object].
     #[arg(long, value_name = "ID", conflicts_with = "all")]
     target_stream_id: Option<String>,
@@ -89,6 +95,15 @@ struct Options {
 
 #[derive(Clone, Copy, ValueEnum)]
 #[value(rename_all = "snake_case")]
+enum Base {
+    /// At version 0: the whole history, also what lies in streams before the source.
+    History,
+    /// At the source's own first version; what lies before it stays where it is.
+    Source,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
 enum Strategy {
     /// Go on until the close timeout.
     KeepTrying,
@@ -109,12 +124,25 @@ pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
 }
 
 impl Arguments {
+    fn kind(&self) -> v1::MigrationKind {
+        if self.continues { v1::MigrationKind::Continue } else { v1::MigrationKind::Copy }
+    }
+
+    fn target_base(&self) -> v1::TargetBase {
+        match self.target_base {
+            None => v1::TargetBase::Unspecified,
+            Some(Base::History) => v1::TargetBase::History,
+            Some(Base::Source) => v1::TargetBase::Source,
+        }
+    }
+
     /// The request for one object; who asks adds the request id and the expected source.
     fn request(&self, object: v1::ObjectRef) -> v1::MigrateRequest {
         v1::MigrateRequest {
             request_id: String::new(),
             object: Some(object),
-            kind: v1::MigrationKind::Copy.into(),
+            kind: self.kind().into(),
+            target_base: self.target_base().into(),
             target_store: self.to.clone(),
             target_stream_id: self.target_stream_id.clone().unwrap_or_default(),
             expected_source: self.expected_source.clone(),

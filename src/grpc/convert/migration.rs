@@ -10,13 +10,14 @@ use super::{
 };
 use crate::domain::close_event::MigrationKind;
 use crate::domain::limits::{check_metadata, check_text};
-use crate::domain::{InvalidValue, MigrationId, StoreName, StreamId, Version};
+use crate::domain::{Head, InvalidValue, MigrationId, StoreName, StreamId, Version};
 use crate::grpc::status::{InvalidRequest, status_of_failure};
 use crate::grpc::v1;
 use crate::migration::record::Failure;
 use crate::migration::{
     Certificate, ExpectedSource, ListMigrations, ListedMigrations, MigrationOptions,
     MigrationRecord, MigrationRequest, MigrationView, OnConvergenceFailure, Phase, Progress,
+    TargetBase,
 };
 use crate::telemetry::moves::Stall;
 
@@ -34,6 +35,7 @@ pub(crate) fn migrate(
     let target_store = StoreName::new(request.target_store).map_err(named("target_store"));
     let target_store = faults.take(target_store);
     let target_stream_id = stream_id(&mut faults, "target_stream_id", request.target_stream_id);
+    let target_base = target_base(&mut faults, request.target_base);
     let expected_source = request.expected_source.map(|it| expected_source(&mut faults, it));
     let options = options(&mut faults, request.options.unwrap_or_default(), defaults);
     faults.take(labels(&request.labels));
@@ -44,6 +46,7 @@ pub(crate) fn migrate(
         kind,
         target_store,
         target_stream_id,
+        target_base,
         expected_source: expected_source.flatten(),
         options,
         labels: request.labels,
@@ -81,8 +84,21 @@ fn stream_id(faults: &mut Faults, field: &'static str, text: String) -> Option<S
 fn kind(faults: &mut Faults, kind: i32) -> Option<MigrationKind> {
     match v1::MigrationKind::try_from(kind) {
         Ok(v1::MigrationKind::Unspecified | v1::MigrationKind::Copy) => Some(MigrationKind::Copy),
+        Ok(v1::MigrationKind::Continue) => Some(MigrationKind::Continue),
         Err(_) => {
             faults.note("kind", format!("{kind} is no kind of migration"));
+            None
+        }
+    }
+}
+
+fn target_base(faults: &mut Faults, base: i32) -> Option<TargetBase> {
+    match v1::TargetBase::try_from(base) {
+        Ok(v1::TargetBase::Unspecified) => None,
+        Ok(v1::TargetBase::History) => Some(TargetBase::History),
+        Ok(v1::TargetBase::Source) => Some(TargetBase::Source),
+        Err(_) => {
+            faults.note("target_base", format!("{base} is no place to begin at"));
             None
         }
     }
@@ -190,8 +206,7 @@ fn to_phase(phase: Phase) -> v1::MigrationPhase {
 fn to_kind(kind: MigrationKind) -> v1::MigrationKind {
     match kind {
         MigrationKind::Copy => v1::MigrationKind::Copy,
-        // The interface has no word for it yet, so no request can have asked for it.
-        MigrationKind::Continue => v1::MigrationKind::Unspecified,
+        MigrationKind::Continue => v1::MigrationKind::Continue,
     }
 }
 
@@ -227,18 +242,27 @@ pub(crate) fn to_migration(view: MigrationView) -> v1::Migration {
 }
 
 fn to_source(record: &MigrationRecord) -> v1::StreamInfo {
-    let closed_at_head = record.certificate.as_ref().map(|certificate| certificate.head);
+    let closed_at_head = match record.kind {
+        MigrationKind::Copy => record.certificate.as_ref().map(|certificate| certificate.head),
+        MigrationKind::Continue => continued_at(record),
+    };
     let last_version = closed_at_head.and_then(to_version);
     v1::StreamInfo { last_version, ..to_stream(&record.source) }
+}
+
+/// Behind which head a continuation without copy goes on.
+fn continued_at(record: &MigrationRecord) -> Option<Head> {
+    (record.phase == Phase::Succeeded).then_some(record.progress.source_head)
 }
 
 fn to_target(record: &MigrationRecord) -> v1::StreamInfo {
     let handed_out = record.target.as_ref().map(|target| &target.stream_id);
     let stream_id = handed_out.or(record.target_stream_id.as_ref());
+    let base = record.base().or_else(|| continued_at(record).map(Head::next));
     v1::StreamInfo {
         store: record.target_store.to_string(),
         stream_id: stream_id.map(StreamId::to_string).unwrap_or_default(),
-        base_version: record.target_base.unwrap_or(Version::FIRST).0,
+        base_version: base.unwrap_or(Version::FIRST).0,
         last_version: None,
         made_by: record.migration.to_string(),
         removed: false,

@@ -108,7 +108,7 @@ impl Performer {
             source: record.source.address.clone(),
             target_store: record.target_store.clone(),
             target_stream_id: record.target_stream_id.clone(),
-            target_base: record.target_base,
+            target_base: record.base(),
         };
         let mut document = read.document.clone();
         let target = match document.claim(&claim) {
@@ -215,6 +215,10 @@ impl Performer {
         record.failure = None;
         record.target = target;
         record.certificate.clone_from(&self.certificate);
+        if let Some(head) = self.closed_at {
+            record.progress.source_head = head;
+            record.progress.target_head = record.progress.target_head.max(head);
+        }
         record.ended_at = Some(now);
         record.updated_at = now;
         self.finish(record).await

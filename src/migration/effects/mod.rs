@@ -2,10 +2,11 @@
 //! harm. What an effect leaves for the next (the document as it was read, the page that is being
 //! copied) is held here and nowhere else.
 //!
-//! Reading order: this file (which effect is which call, and waiting), [`documents`], [`streams`],
-//! [`proof`].
+//! Reading order: this file (which effect is which call, and waiting), [`documents`], [`history`]
+//! (reading), [`streams`], [`proof`].
 
 mod documents;
+mod history;
 mod proof;
 mod streams;
 
@@ -20,7 +21,7 @@ use super::steps::{Effect, Outcome};
 use super::throttle::Throttle;
 use crate::documents::{DocumentError, ObjectDocuments, StoredObject};
 use crate::domain::reason::Reason;
-use crate::domain::{Event, StreamAddress, StreamRef, Version};
+use crate::domain::{Event, Head, StreamAddress, StreamRef, Version};
 use crate::lock::Pauses;
 use crate::runtime::Runtime;
 use crate::store::{EventStore, StoreError, Stores};
@@ -45,6 +46,8 @@ pub struct Performer {
     /// Until when appends are held back, on the monotonic clock.
     held_until: Option<Duration>,
     certificate: Option<Certificate>,
+    /// The head at which the source was seen closed by this migration.
+    closed_at: Option<Head>,
     /// The final record was written from here.
     finished_here: bool,
 }
@@ -62,6 +65,7 @@ impl Performer {
             throttle,
             held_until: None,
             certificate: None,
+            closed_at: None,
             finished_here: false,
         }
     }
@@ -134,8 +138,9 @@ impl Performer {
         Ok((self.store(&target)?, target))
     }
 
+    /// The first version of a copy.
     fn base(machine: &Machine) -> Version {
-        machine.plan().target_base
+        machine.plan().target_base.unwrap_or(Version::FIRST)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The proof that a migration took effect.
 
 use super::{Performed, Performer, failed, store_trouble};
-use crate::domain::Head;
+use crate::domain::close_event::MigrationKind;
 use crate::domain::reason::Reason;
+use crate::domain::{CloseEvent, Head};
 use crate::migration::machine::Machine;
 use crate::migration::record::Certificate;
 use crate::migration::steps::{Copied, DocumentView, Outcome};
@@ -27,6 +28,10 @@ impl Performer {
         if !routed {
             return Err(failed(Reason::VerificationFailed, "the document is not rerouted".into()));
         }
+        self.closed_at = Some(close.head);
+        if machine.plan().kind == MigrationKind::Continue {
+            return self.certify_continuation(machine, &close).await;
+        }
         let end = close.head.next().max(Self::base(machine));
         let read = if at.next == end {
             Outcome::Compared(Some(at))
@@ -49,6 +54,22 @@ impl Performer {
             return Err(failed(Reason::VerificationFailed, message));
         }
         self.certify(machine, copied, close.head).await
+    }
+
+    /// Nothing was copied, so there is nothing to compare and no certificate; but the target must
+    /// go on where the source ended.
+    async fn certify_continuation(&mut self, machine: &Machine, close: &CloseEvent) -> Performed {
+        let (store, target) = self.target(machine)?;
+        let tail = match store.tail(&target.stream_id).await {
+            Ok(tail) => tail,
+            Err(error) => return store_trouble(error),
+        };
+        let is_ours = tail.header.made_by == Some(machine.plan().migration);
+        if !is_ours || tail.base.is_some_and(|base| base != close.head.next()) {
+            let message = format!("{target} does not go on behind {}: {tail:?}", close.head);
+            return Err(failed(Reason::VerificationFailed, message));
+        }
+        Ok(Outcome::Verified)
     }
 
     pub(super) async fn certify(

@@ -5,13 +5,11 @@ use std::sync::Arc;
 use super::{Performed, Performer, failed, store_trouble};
 use crate::domain::reason::Reason;
 use crate::domain::{
-    Checksum, CloseEvent, Continuation, Event, ExpectedVersion, Head, StreamAddress, StreamHeader,
-    StreamRef, Version,
+    Checksum, CloseEvent, Continuation, ExpectedVersion, Head, StreamHeader, StreamRef,
 };
 use crate::migration::machine::Machine;
-use crate::migration::record::Failure;
 use crate::migration::steps::{Copied, Outcome};
-use crate::store::{Append, Close, EventStore, Page, ReadRange, StoreError};
+use crate::store::{Append, Close, StoreError};
 
 impl Performer {
     pub(super) async fn create_target(&mut self, machine: &Machine) -> Performed {
@@ -20,7 +18,9 @@ impl Performer {
             object: self.record().object.clone(),
             predecessor: Some(self.record().source.address.clone()),
             made_by: Some(machine.plan().migration),
-            base: self.record().target_base,
+            // Invariant 3: a continuation without copy takes its base with its first event, never
+            // before the close has decided it.
+            base: machine.plan().target_base,
         };
         match store.create(&target.stream_id, &header).await {
             Ok(()) => Ok(Outcome::Created),
@@ -36,8 +36,8 @@ impl Performer {
         let (store, target) = self.target(machine)?;
         match store.tail(&target.stream_id).await {
             Ok(tail) => {
-                let head =
-                    tail.base.map_or_else(|| Head::before(Self::base(machine)), |_| tail.head);
+                let before = machine.plan().target_base.map_or(Head::NONE, Head::before);
+                let head = tail.base.map_or(before, |_| tail.head);
                 Ok(Outcome::TargetTail { head, closed: tail.closed.map(Box::new) })
             }
             Err(error) => store_trouble(error),
@@ -48,43 +48,11 @@ impl Performer {
         let (store, source) = self.source()?;
         match store.tail(&source.address.stream_id).await {
             Ok(tail) => {
-                let closed = tail.closed.map(Box::new);
-                Ok(Outcome::SourceTail { head: tail.head, closed })
+                let head = tail.head_from(source.base);
+                Ok(Outcome::SourceTail { head, closed: tail.closed.map(Box::new) })
             }
             Err(error) => store_trouble(error),
         }
-    }
-
-    pub(super) async fn read_source(&mut self, machine: &Machine, at: Copied) -> Performed {
-        let (store, source) = self.source()?;
-        let range = self.page_range(machine, at.next)?;
-        let mut page = match store.read(&source.address.stream_id, range).await {
-            Ok(page) => page,
-            Err(error) => return store_trouble(error),
-        };
-        cut_to_fit(&mut page.events, range.bytes_max);
-        let closed = page.closed.take().map(Box::new);
-        let head = page.head;
-        let after = at.source.chain_all(page.first, &page.events);
-        self.page = page.events;
-        Ok(Outcome::SourcePage { count: self.page.len() as u64, after, head, closed })
-    }
-
-    /// A page is one append to the target, so it keeps to the target's limits.
-    pub(super) fn page_range(
-        &self,
-        machine: &Machine,
-        from: Version,
-    ) -> Result<ReadRange, Failure> {
-        let (target, _) = self.target(machine)?;
-        let limits = target.capabilities().limits;
-        let options = &self.record().options;
-        let events_max = options.page_events_max.min(limits.batch_events_max);
-        Ok(ReadRange {
-            from,
-            events_max: self.throttle.page_events_max(events_max).max(1),
-            bytes_max: options.page_bytes_max.min(limits.batch_bytes_max).max(1),
-        })
     }
 
     pub(super) async fn append_target(&mut self, machine: &Machine, at: Copied) -> Performed {
@@ -120,80 +88,17 @@ impl Performer {
         }
     }
 
-    pub(super) async fn read_back(
-        &mut self,
-        machine: &Machine,
-        at: Copied,
-        count: u64,
-    ) -> Performed {
-        let (store, target) = self.target(machine)?;
-        let to = at.next.plus(count);
-        match self.chain(&*store, &target, at.next, to, at.target).await {
-            Ok(Some(after)) => Ok(Outcome::ReadBack { after }),
-            Ok(None) => Err(failed(Reason::CorruptData, format!("{target} lost what it took"))),
-            Err(error) => store_trouble(error),
-        }
-    }
-
-    pub(super) async fn compare(
-        &mut self,
-        machine: &Machine,
-        from: Copied,
-        to: Version,
-    ) -> Performed {
-        let (target_store, target) = self.target(machine)?;
-        let (source_store, source) = self.source()?;
-        let source = self.chain(&*source_store, &source.address, from.next, to, from.source).await;
-        let source = match source {
-            Ok(source) => source,
-            Err(error) => return store_trouble(error),
-        };
-        let target = self.chain(&*target_store, &target, from.next, to, from.target).await;
-        match (source, target) {
-            (Some(source), Ok(Some(target))) => {
-                Ok(Outcome::Compared(Some(Copied { next: to, source, target })))
-            }
-            (_, Err(error)) => store_trouble(error),
-            (None, Ok(_)) | (Some(_), Ok(None)) => Ok(Outcome::Compared(None)),
-        }
-    }
-
-    /// The checksum after the events from `from` up to `to`; none if the stream ends before.
-    pub(super) async fn chain(
-        &self,
-        store: &dyn EventStore,
-        stream: &StreamAddress,
-        from: Version,
-        to: Version,
-        start: Checksum,
-    ) -> Result<Option<Checksum>, StoreError> {
-        let options = &self.record().options;
-        let (mut next, mut checksum) = (from, start);
-        while next < to {
-            let left = usize::try_from(to.0 - next.0).unwrap_or(usize::MAX);
-            let events_max = options.page_events_max.min(left);
-            let range = ReadRange { from: next, events_max, bytes_max: options.page_bytes_max };
-            let Page { first, events, .. } = store.read(&stream.stream_id, range).await?;
-            if events.is_empty() {
-                return Ok(None);
-            }
-            checksum = checksum.chain_all(first, &events);
-            next = first.plus(events.len() as u64);
-        }
-        Ok(Some(checksum))
-    }
-
     pub(super) async fn close_source(
         &mut self,
         machine: &Machine,
         head: Head,
-        checksum: Checksum,
+        checksum: Option<Checksum>,
     ) -> Performed {
         let (_, target) = self.target(machine)?;
         let (store, source) = self.source()?;
         let continuation = Continuation(StreamRef {
             address: target,
-            base: Self::base(machine),
+            base: machine.plan().target_base.unwrap_or(head.next()),
             made_by: Some(machine.plan().migration),
         });
         let event = CloseEvent {
@@ -201,7 +106,7 @@ impl Performer {
             kind: machine.plan().kind,
             continuation: Some(continuation),
             head,
-            checksum: Some(checksum),
+            checksum,
             closed_at: self.world.runtime.clock.now(),
         };
         let close = Close { made_by: source.made_by, event };
@@ -238,16 +143,6 @@ impl Performer {
             Err(error) => store_trouble(error),
         }
     }
-}
-
-fn cut_to_fit(events: &mut Vec<Event>, bytes_max: usize) {
-    let mut bytes = 0;
-    let fitting = events.iter().take_while(|event| {
-        bytes += event.size();
-        bytes <= bytes_max
-    });
-    let count = fitting.count().max(1);
-    events.truncate(count);
 }
 
 fn close_outcome(answer: Result<CloseEvent, StoreError>) -> Performed {

@@ -129,6 +129,8 @@ impl Subject for ThroughProxy {
 /// The same proxy, while each object goes to the other store and back without pause.
 pub struct UnderMigration {
     proxy: ThroughProxy,
+    /// The kinds of the moves, in turn.
+    kinds: &'static [v1::MigrationKind],
     moving: Mutex<HashSet<ObjectKey>>,
     movers: Shutdown,
     tally: Arc<Tally>,
@@ -142,9 +144,21 @@ struct Tally {
 }
 
 impl UnderMigration {
+    /// Every move copies.
     pub async fn start() -> Self {
+        Self::of(&[v1::MigrationKind::Copy]).await
+    }
+
+    /// Two moves without copy, then one that copies the whole chain.
+    pub async fn mixed() -> Self {
+        use v1::MigrationKind::{Continue, Copy};
+        Self::of(&[Continue, Continue, Copy]).await
+    }
+
+    async fn of(kinds: &'static [v1::MigrationKind]) -> Self {
         Self {
             proxy: ThroughProxy::start().await,
+            kinds,
             moving: Mutex::default(),
             movers: Shutdown::new(),
             tally: Arc::default(),
@@ -161,6 +175,7 @@ impl UnderMigration {
         let mover = Mover {
             migrations: self.proxy.migrations.clone(),
             object: object.clone(),
+            kinds: self.kinds,
             tally: Arc::clone(&self.tally),
         };
         self.movers.spawn(mover.run(first));
@@ -214,15 +229,16 @@ impl Subject for UnderMigration {
 struct Mover {
     migrations: MigrationServiceClient<Channel>,
     object: ObjectKey,
+    kinds: &'static [v1::MigrationKind],
     tally: Arc<Tally>,
 }
 
 impl Mover {
     async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
         let mut first = Some(first);
-        for number in 0_u64.. {
+        for number in 0.. {
             let target = if number % 2 == 0 { "cold" } else { "hot" };
-            self.move_to(target).await;
+            self.move_to(target, self.kinds[number % self.kinds.len()]).await;
             self.tally.moved.fetch_add(1, Ordering::Relaxed);
             if let Some(first) = first.take() {
                 // Nobody waits any more if the case has failed.
@@ -234,10 +250,11 @@ impl Mover {
         }
     }
 
-    async fn move_to(&mut self, target: &str) {
+    async fn move_to(&mut self, target: &str, kind: v1::MigrationKind) {
         let request = v1::MigrateRequest {
             request_id: SystemEntropy.uuid().to_string(),
             object: Some(object_ref(&self.object)),
+            kind: kind.into(),
             target_store: target.into(),
             options: Some(v1::MigrationOptions {
                 catch_up_delay: prost_types::Duration::try_from(Duration::from_millis(1)).ok(),

@@ -1,0 +1,174 @@
+//! Reading the history that is copied: from the source, from the streams before it where the
+//! source does not reach back, and from the target again.
+
+use super::{Performed, Performer, failed, store_trouble};
+use crate::domain::reason::Reason;
+use crate::domain::{Checksum, Event, Head, StreamRef, Version};
+use crate::migration::machine::Machine;
+use crate::migration::record::Failure;
+use crate::migration::steps::{Copied, Outcome};
+use crate::store::{Page, ReadRange, StoreError};
+
+/// From where the versions of one side are read.
+#[derive(Clone, Copy)]
+enum Side<'a> {
+    /// The source, and below its base the chain before it.
+    Source,
+    Target(&'a StreamRef),
+}
+
+/// The checksum of a stretch of history; none if the side ends before.
+type Chained = Result<Option<Checksum>, ChainTrouble>;
+
+enum ChainTrouble {
+    Store(StoreError),
+    Refused(Failure),
+}
+
+impl From<ChainTrouble> for Performed {
+    fn from(trouble: ChainTrouble) -> Self {
+        match trouble {
+            ChainTrouble::Store(error) => store_trouble(error),
+            ChainTrouble::Refused(failure) => Err(failure),
+        }
+    }
+}
+
+impl Performer {
+    pub(super) async fn read_source(&mut self, machine: &Machine, at: Copied) -> Performed {
+        let (source_store, source) = self.source()?;
+        let holder = self.source_of(at.next)?;
+        let range = self.page_range(machine, at.next)?;
+        let read = self.store(&holder.address)?.read(&holder.address.stream_id, range).await;
+        let Page { first, mut events, head, closed } = match read {
+            Ok(page) => page,
+            Err(error) => return store_trouble(error),
+        };
+        cut_to_fit(&mut events, range.bytes_max);
+        let after = at.source.chain_all(first, &events);
+        let count = events.len() as u64;
+        let (head, closed) = if holder.address == source.address {
+            (head.max(Head::before(source.base)), closed)
+        } else {
+            if events.is_empty() {
+                return Err(ends_early(&holder, at.next));
+            }
+            // An older stream was closed long ago; whether this migration goes on, the source says.
+            match source_store.tail(&source.address.stream_id).await {
+                Ok(tail) => (tail.head_from(source.base), tail.closed),
+                Err(error) => return store_trouble(error),
+            }
+        };
+        self.page = events;
+        Ok(Outcome::SourcePage { count, after, head, closed: closed.map(Box::new) })
+    }
+
+    /// The stream of the chain up to the source from which a version is read.
+    fn source_of(&self, version: Version) -> Result<StreamRef, Failure> {
+        let source = &self.record().source;
+        if version >= source.base {
+            return Ok(source.clone());
+        }
+        let document = self.document.as_ref().map(|stored| &stored.document);
+        let holder = document.and_then(|it| it.stream_up_to(&source.address, version));
+        holder.cloned().ok_or_else(|| {
+            let message = format!("no stream up to {} holds version {version}", source.address);
+            failed(Reason::CorruptData, message)
+        })
+    }
+
+    /// A page is one append to the target, so it keeps to the target's limits.
+    fn page_range(&self, machine: &Machine, from: Version) -> Result<ReadRange, Failure> {
+        let (target, _) = self.target(machine)?;
+        let limits = target.capabilities().limits;
+        let options = &self.record().options;
+        let events_max = options.page_events_max.min(limits.batch_events_max);
+        Ok(ReadRange {
+            from,
+            events_max: self.throttle.page_events_max(events_max).max(1),
+            bytes_max: options.page_bytes_max.min(limits.batch_bytes_max).max(1),
+        })
+    }
+
+    pub(super) async fn read_back(
+        &mut self,
+        machine: &Machine,
+        at: Copied,
+        count: u64,
+    ) -> Performed {
+        let target = self.target_ref(machine)?;
+        let to = at.next.plus(count);
+        match self.chain(Side::Target(&target), at.next, to, at.target).await {
+            Ok(Some(after)) => Ok(Outcome::ReadBack { after }),
+            Ok(None) => {
+                let message = format!("{} lost what it took", target.address);
+                Err(failed(Reason::CorruptData, message))
+            }
+            Err(trouble) => trouble.into(),
+        }
+    }
+
+    pub(super) async fn compare(
+        &mut self,
+        machine: &Machine,
+        from: Copied,
+        to: Version,
+    ) -> Performed {
+        let target = self.target_ref(machine)?;
+        let source = match self.chain(Side::Source, from.next, to, from.source).await {
+            Ok(source) => source,
+            Err(trouble) => return trouble.into(),
+        };
+        let target = match self.chain(Side::Target(&target), from.next, to, from.target).await {
+            Ok(target) => target,
+            Err(trouble) => return trouble.into(),
+        };
+        let both = source.zip(target);
+        Ok(Outcome::Compared(both.map(|(source, target)| Copied { next: to, source, target })))
+    }
+
+    fn target_ref(&self, machine: &Machine) -> Result<StreamRef, Failure> {
+        let (_, address) = self.target(machine)?;
+        let made_by = Some(machine.plan().migration);
+        Ok(StreamRef { address, base: Self::base(machine), made_by })
+    }
+
+    /// The checksum after the events from `from` up to `to`; none if the side ends before.
+    async fn chain(&self, side: Side<'_>, from: Version, to: Version, start: Checksum) -> Chained {
+        let options = &self.record().options;
+        let (mut next, mut checksum) = (from, start);
+        while next < to {
+            let holder = match side {
+                Side::Source => self.source_of(next).map_err(ChainTrouble::Refused)?,
+                Side::Target(target) => target.clone(),
+            };
+            let store = self.store(&holder.address).map_err(ChainTrouble::Refused)?;
+            let left = usize::try_from(to.0 - next.0).unwrap_or(usize::MAX);
+            let events_max = options.page_events_max.min(left);
+            let range = ReadRange { from: next, events_max, bytes_max: options.page_bytes_max };
+            let read = store.read(&holder.address.stream_id, range).await;
+            let Page { first, events, .. } = read.map_err(ChainTrouble::Store)?;
+            if events.is_empty() {
+                return Ok(None);
+            }
+            checksum = checksum.chain_all(first, &events);
+            next = first.plus(events.len() as u64);
+        }
+        Ok(Some(checksum))
+    }
+}
+
+fn ends_early(holder: &StreamRef, version: Version) -> Failure {
+    let message = format!("{} ends before version {version}, which it holds", holder.address);
+    failed(Reason::CorruptData, message)
+}
+
+fn cut_to_fit(events: &mut Vec<Event>, bytes_max: usize) {
+    let mut bytes = 0;
+    let fitting = events.iter().take_while(|event| {
+        bytes += event.size();
+        bytes <= bytes_max
+    });
+    let count = fitting.count().max(1);
+    events.truncate(count);
+}
