@@ -166,6 +166,39 @@ mod client {
     }
 }
 
+mod interface {
+    //! Sessions, followers, and reads from anywhere.
+
+    use streamgate::interface_conformance;
+    use streamgate::testing::conformance::interface::InterfaceSubject;
+
+    const MEMORY: &str = "
+        [[stores]]
+        name = 'hot'
+        kind = 'memory'
+        [[stores]]
+        name = 'cold'
+        kind = 'memory'
+    ";
+
+    interface_conformance! {
+        memory => InterfaceSubject::over(MEMORY).await,
+    }
+
+    #[cfg(feature = "embedded")]
+    interface_conformance! {
+        embedded => {
+            let folder = tempfile::tempdir().expect("there is room for a folder");
+            let settings = format!(
+                "[server]\ndata_dir = '{}'\n{}",
+                folder.path().display(),
+                MEMORY.replace("memory", "embedded")
+            );
+            InterfaceSubject::over(&settings).await.keeping(folder)
+        },
+    }
+}
+
 mod coordination {
     //! The lock and the pauses.
 

@@ -119,7 +119,11 @@ impl Lane {
         let mut group = Group { members: vec![first], command };
         let Some(limits) = limits else { return group };
         let mut bytes: usize = group.command.events.iter().map(Event::size).sum();
-        while let Some(Waiting { command: Some(next), alone: false, .. }) = self.waiting.front() {
+        // One that means itself after a failure must not share the fate of what goes before it.
+        while let Some(Waiting {
+            command: Some(next), after_failure: false, alone: false, ..
+        }) = self.waiting.front()
+        {
             let more: usize = next.events.iter().map(Event::size).sum();
             let count = group.command.events.len() + next.events.len();
             let fits = count <= limits.batch_events_max && bytes + more <= limits.batch_bytes_max;
@@ -226,6 +230,144 @@ impl SessionError {
             Self::NotTaken => Reason::InvalidArgument,
             Self::PredecessorFailed { .. } => Reason::PredecessorFailed,
             Self::Append(error) => error.reason(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::DeadlinePassed;
+    use crate::testing::builders::{self, events};
+
+    fn object() -> ObjectKey {
+        builders::object("1")
+    }
+
+    fn waiting(slot: u64, expected: ExpectedVersion, after_failure: bool) -> Waiting {
+        let command = AppendCommand {
+            object: object(),
+            expected,
+            events: events(slot..slot + 1),
+            auto_retry_on_stream_closure: None,
+            deadline: None,
+        };
+        Waiting { slot, command: Some(command), after_failure, alone: false }
+    }
+
+    fn lane_of(requests: impl IntoIterator<Item = Waiting>) -> Lane {
+        let mut lane = Lane::default();
+        requests.into_iter().for_each(|request| lane.push(request));
+        lane
+    }
+
+    fn any(slot: u64) -> Waiting {
+        waiting(slot, ExpectedVersion::Any, false)
+    }
+
+    /// The slots of the next group, and those refused on the way to it.
+    fn next(lane: &mut Lane) -> (Option<Group>, Vec<u64>) {
+        let mut refused = Vec::new();
+        let group = lane.next_group(Some(Limits::default()), false, &mut refused);
+        (group, refused.into_iter().map(|(slot, _)| slot).collect())
+    }
+
+    fn slots(group: &Group) -> Vec<u64> {
+        group.members.iter().map(|member| member.slot).collect()
+    }
+
+    fn settle(lane: &mut Lane, group: Group, outcome: Result<u64, ProxyError>) -> Answers {
+        let count = group.command.events.len() as u64;
+        let outcome = outcome.map(|first| AppendOutcome {
+            first: Version(first),
+            last: Version(first + count - 1),
+            replay: false,
+            followed: 0,
+        });
+        lane.settle(&object(), GroupAnswer { members: group.members, outcome })
+    }
+
+    fn not_done() -> ProxyError {
+        let retry_after = std::time::Duration::ZERO;
+        ProxyError::DeadlinePassed { retry_after, passed: DeadlinePassed }
+    }
+
+    #[test]
+    fn one_is_on_its_way_and_the_rest_go_together_behind_it() {
+        let mut lane = lane_of([any(0)]);
+        let first = next(&mut lane).0.unwrap();
+        lane.push(any(1));
+        lane.push(any(2));
+        assert!(next(&mut lane).0.is_none(), "nothing passes what is not settled");
+        settle(&mut lane, first, Ok(0));
+        let both = next(&mut lane).0.unwrap();
+        assert_eq!(slots(&both), [1, 2]);
+        let answers = settle(&mut lane, both, Ok(1));
+        let shares: Vec<(u64, u64, u64)> = answers
+            .into_iter()
+            .map(|(slot, outcome)| (slot, outcome.unwrap()))
+            .map(|(slot, outcome)| (slot, outcome.first.0, outcome.last.0))
+            .collect();
+        assert_eq!(shares, [(1, 1, 1), (2, 2, 2)]);
+        assert!(lane.is_forgettable());
+    }
+
+    #[test]
+    fn only_what_is_met_by_what_goes_before_it_goes_along() {
+        let exact = |slot, version| waiting(slot, ExpectedVersion::Exact(Version(version)), false);
+        let no_stream = |slot| waiting(slot, ExpectedVersion::NoStream, false);
+        for (requests, together) in [
+            (vec![exact(0, 4), exact(1, 5), exact(2, 6)], 3),
+            (vec![exact(0, 4), exact(1, 6)], 1),
+            (vec![no_stream(0), exact(1, 0), any(2)], 3),
+            (vec![any(0), exact(1, 0)], 1),
+            (vec![any(0), no_stream(1)], 1),
+            (vec![any(0), waiting(1, ExpectedVersion::Any, true)], 1),
+        ] {
+            let mut lane = lane_of(requests);
+            assert_eq!(slots(&next(&mut lane).0.unwrap()).len(), together);
+        }
+    }
+
+    #[test]
+    fn a_refused_group_goes_one_by_one_and_fails_where_it_fails() {
+        let mut lane = lane_of([any(0), any(1), any(2)]);
+        let all = next(&mut lane).0.unwrap();
+        assert!(settle(&mut lane, all, Err(not_done())).is_empty(), "nobody is answered yet");
+        let first = next(&mut lane).0.unwrap();
+        assert_eq!(slots(&first), [0]);
+        settle(&mut lane, first, Ok(0));
+        let second = next(&mut lane).0.unwrap();
+        assert_eq!(slots(&second), [1]);
+        let answers = settle(&mut lane, second, Err(not_done()));
+        assert!(matches!(answers[..], [(1, Err(SessionError::Append(_)))]));
+        let (none, refused) = next(&mut lane);
+        assert!(none.is_none());
+        assert_eq!(refused, [2], "what was sent behind it is held back");
+        assert!(!lane.is_forgettable(), "the failure is remembered");
+        lane.push(waiting(3, ExpectedVersion::Any, true));
+        assert_eq!(slots(&next(&mut lane).0.unwrap()), [3]);
+    }
+
+    #[test]
+    fn what_nobody_knows_is_settled_by_the_same_events_alone() {
+        let mut lane = lane_of([any(0), any(1)]);
+        let both = next(&mut lane).0.unwrap();
+        let unknown = ProxyError::OutcomeUnknown { cause: None };
+        let answers = settle(&mut lane, both, Err(unknown));
+        assert_eq!(answers.len(), 2, "both may have been done");
+        let unknown = |(_, outcome): &(u64, Result<_, SessionError>)| {
+            outcome.as_ref().is_err_and(|error| error.reason() == Reason::OutcomeUnknown)
+        };
+        assert!(answers.iter().all(unknown));
+        for (request, passes) in [
+            (any(0), false),
+            (waiting(7, ExpectedVersion::Any, true), false),
+            (waiting(1, ExpectedVersion::Any, true), false),
+            (waiting(0, ExpectedVersion::Any, true), true),
+        ] {
+            lane.push(request);
+            assert_eq!(next(&mut lane).0.is_some(), passes);
         }
     }
 }

@@ -1,13 +1,14 @@
 //! A clock that stands still until it is told to move, and may be told to fall back.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::domain::Timestamp;
-use crate::runtime::Clock;
+use crate::runtime::{Clock, SystemClock};
 
 /// Sleepers wake when the clock has moved past their time, in whatever runtime they sleep.
 ///
@@ -57,6 +58,34 @@ impl Clock for ManualClock {
         let wake_at = time.borrow().saturating_add(duration);
         let woken = time.wait_for(|now| *now >= wake_at).await;
         woken.expect("the sender lives as long as the clock");
+    }
+}
+
+/// The machine's clock with a wall clock that may be moved, also backwards.
+#[derive(Default)]
+pub struct ShiftedClock {
+    nanos: AtomicI64,
+}
+
+impl ShiftedClock {
+    /// From now on the wall clock shows what the machine's shows and this much.
+    pub fn shift_by(&self, nanos: i64) {
+        self.nanos.store(nanos, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Clock for ShiftedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(SystemClock.now().nanos() + self.nanos.load(Ordering::SeqCst))
+    }
+
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        SystemClock.sleep(duration).await;
     }
 }
 

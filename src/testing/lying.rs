@@ -26,6 +26,8 @@ pub enum Bug {
     TargetSharedByTwoMigrations,
     /// A repeated append is not looked up in the streams before the active one.
     InheritedIdsUnknown,
+    /// A pipelined append is sent past an unsettled one. The stores tell the truth.
+    SessionRunsAhead,
 }
 
 /// A store that lies in the way of one bug.
@@ -81,7 +83,8 @@ impl EventStore for LyingStore {
             }
             Bug::RemovalByCheckThenAct
             | Bug::DocumentWithoutCompareAndSet
-            | Bug::InheritedIdsUnknown => {}
+            | Bug::InheritedIdsUnknown
+            | Bug::SessionRunsAhead => {}
         }
         self.inner.close(stream, close).await
     }
@@ -138,7 +141,8 @@ impl DocumentStore for LyingDocuments {
             | Bug::TargetSharedByTwoMigrations
             | Bug::CloseWithoutHeadCondition
             | Bug::RemovalByCheckThenAct
-            | Bug::InheritedIdsUnknown => {}
+            | Bug::InheritedIdsUnknown
+            | Bug::SessionRunsAhead => {}
         }
         self.inner.put(key, body, precondition).await
     }

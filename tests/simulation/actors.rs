@@ -14,6 +14,8 @@ use streamgate::proxy::{AppendCommand, AppendOutcome, ProxyError};
 use streamgate::runtime::Deadline;
 use streamgate::testing::deployment::store_name;
 
+use crate::followers::{check_heard, follower};
+use crate::sessions::{PIPELINERS, check_order, pipeliner};
 use crate::world::{Incarnation, OBJECTS, STORES, World};
 
 const WRITERS: usize = 4;
@@ -24,20 +26,27 @@ const MOVES_EACH: u64 = 4;
 pub(crate) async fn play(world: &World) {
     let writers = (0..WRITERS).map(|number| writer(world, number).boxed_local());
     let operators = (0..OBJECTS).map(|number| operator(world, number).boxed_local());
-    let busy: Vec<LocalBoxFuture<'_, ()>> = writers.chain(operators).collect();
+    let pipeliners = (0..PIPELINERS).map(|number| pipeliner(world, number).boxed_local());
+    let busy: Vec<LocalBoxFuture<'_, ()>> = writers.chain(operators).chain(pipeliners).collect();
+    let followers = join_all((0..OBJECTS).map(|number| follower(world, number)));
     let play = join_all(busy);
     tokio::select! {
         biased;
         _ = play => {}
         () = misfortune(world) => {}
         () = auditor(world) => {}
+        _ = followers => {}
     }
     world.heal().await;
     come_to_rest(world).await;
 }
 
 /// An answer, or none because the process died meanwhile.
-async fn ask<T>(world: &World, of: &Incarnation, call: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn ask<T>(
+    world: &World,
+    of: &Incarnation,
+    call: impl Future<Output = T>,
+) -> Option<T> {
     tokio::pin!(call);
     loop {
         tokio::select! {
@@ -244,6 +253,8 @@ async fn come_to_rest(world: &World) {
         let process = world.process();
         let read = process.process.history(&object).await.unwrap();
         world.history.borrow().check(&object, &read);
+        check_order(world, &object, &read);
+        check_heard(world, number, &read).await;
         let view = process.process.proxy.object(&object).await.unwrap();
         assert_eq!(view.document.running_migration, None);
         assert_eq!(view.head.next().0, read.len() as u64);

@@ -12,6 +12,7 @@ use streamgate::backends::memory::MemoryStore;
 use streamgate::documents::DocumentStore;
 use streamgate::domain::{Digest, Event, EventId, ObjectKey, Timestamp};
 use streamgate::migration::MigrationSettings;
+use streamgate::proxy::ProxyOptions;
 use streamgate::runtime::entropy::SeededEntropy;
 use streamgate::runtime::{Clock, Entropy};
 use streamgate::store::EventStore;
@@ -21,6 +22,7 @@ use streamgate::testing::history::History;
 use streamgate::testing::lying::{Bug, LyingDocuments, LyingStore};
 use streamgate::testing::virtual_clock::VirtualClock;
 
+use crate::followers::Heard;
 use crate::watched::WatchedDocuments;
 
 pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
@@ -53,6 +55,10 @@ pub(crate) struct World {
     trace: Trace,
     entropy: Arc<SeededEntropy>,
     births: Cell<u64>,
+    /// What each pipelining client sent, in its order.
+    pub(crate) pipelined: RefCell<Vec<(ObjectKey, Vec<EventId>)>>,
+    /// What the follower of each object heard.
+    pub(crate) heard: RefCell<Vec<Heard>>,
 }
 
 /// One life of a process.
@@ -92,6 +98,11 @@ impl World {
             scan_interval: Duration::from_secs(1),
             ..MigrationSettings::default()
         };
+        deployment.proxy_options = ProxyOptions {
+            follow_poll_max: Duration::from_millis(500),
+            session_runs_ahead: bug == Some(Bug::SessionRunsAhead),
+            ..ProxyOptions::default()
+        };
         let world = Self {
             deployment,
             history: RefCell::default(),
@@ -101,6 +112,8 @@ impl World {
             trace,
             entropy,
             births: Cell::new(0),
+            pipelined: RefCell::default(),
+            heard: RefCell::new((0..OBJECTS).map(|_| Heard::default()).collect()),
         };
         for _ in 0..PROCESSES {
             let born = world.birth();

@@ -2,13 +2,16 @@
 //!
 //! [`store`] and [`documents`] put the two ports to the test, [`client`] what an application sees:
 //! a store under a thin adapter, a proxy through its own client, a proxy while the object moves;
-//! [`coordination`] the lock and the pauses.
+//! [`interface`] what only a whole proxy has, over stores of any kind: sessions, followers, reads
+//! from anywhere; [`coordination`] the lock and the pauses.
 //! Each suite has one list of cases; `tests/conformance.rs` has a row for every subject.
 
 pub mod client;
 pub mod coordination;
 pub mod documents;
+pub mod interface;
 pub mod store;
+mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -71,11 +74,12 @@ mod tests {
     /// A case that is written but not listed would never run.
     #[test]
     fn every_case_that_is_written_is_listed() {
-        let listed: [(&[&str], Vec<&str>); 4] = [
+        let listed: [(&[&str], Vec<&str>); 5] = [
             (store::SOURCES, store::CASES.iter().map(|case| case.name).collect()),
             (documents::SOURCES, documents::CASES.iter().map(|case| case.name).collect()),
             (coordination::SOURCES, coordination::CASES.iter().map(|case| case.name).collect()),
             (client::SOURCES, client::CASES.iter().map(|case| case.name).collect()),
+            (interface::SOURCES, interface::CASES.iter().map(|case| case.name).collect()),
         ];
         for (sources, mut listed) in listed {
             let lines = sources.iter().flat_map(|source| source.lines());

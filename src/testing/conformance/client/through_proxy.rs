@@ -8,25 +8,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
-use tonic::Status;
 use tonic::transport::Channel;
-use tonic_types::StatusExt;
 
 use super::{Refusal, Subject};
 use crate::app::{App, AppParts, Listeners, Resources, registry};
 use crate::config::{Config, Layers};
 use crate::domain::limits::Limits;
-use crate::domain::{
-    Digest, Event, EventId, ExpectedVersion, Head, ObjectKey, Reason, Timestamp, Version,
-};
+use crate::domain::{Event, ExpectedVersion, ObjectKey, Version};
 use crate::grpc::v1::event_store_service_client::EventStoreServiceClient;
-use crate::grpc::v1::expected_version::Kind;
 use crate::grpc::v1::migration_service_client::MigrationServiceClient;
 use crate::grpc::v1::read_response::Message;
 use crate::grpc::v1::{self, MigrationPhase};
 use crate::runtime::{Entropy, Runtime, Shutdown, SystemEntropy};
 use crate::store::Appended;
 use crate::testing::builders;
+use crate::testing::conformance::wire::{expectation, new_event, object_ref, recorded, refusal};
 
 const TWO_STORES: &str = "
     [[stores]]
@@ -50,16 +46,20 @@ pub struct ThroughProxy {
 
 impl ThroughProxy {
     pub async fn start() -> Self {
-        let file = Some(("conformance.toml".into(), TWO_STORES.to_owned()));
+        Self::over(TWO_STORES, Runtime::system()).await
+    }
+
+    /// A proxy on the stores that these settings name.
+    pub async fn over(settings: &str, runtime: Runtime) -> Self {
+        let file = Some(("conformance.toml".into(), settings.to_owned()));
         let config = Config::assemble(Layers { file, ..Layers::default() });
         let config = config.expect("the settings are right");
-        let runtime = Runtime::system();
         let resources = Resources::open(&config, &runtime, &mut registry()).await;
         let grpc = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let parts = AppParts {
             config,
             runtime,
-            resources: resources.expect("memory stores open"),
+            resources: resources.expect("the stores open"),
             listeners: Listeners { grpc, http: None },
             registry: registry(),
         };
@@ -72,6 +72,41 @@ impl ThroughProxy {
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let migrations = MigrationServiceClient::new(channel);
         Self { app: Arc::new(app), events, migrations }
+    }
+
+    pub(in crate::testing) fn events(&self) -> EventStoreServiceClient<Channel> {
+        self.events.clone()
+    }
+
+    /// Moves the object to another store, and sees it succeed.
+    pub(in crate::testing) async fn move_to(
+        &self,
+        object: &ObjectKey,
+        target: &str,
+        kind: v1::MigrationKind,
+    ) {
+        let request = v1::MigrateRequest {
+            request_id: SystemEntropy.uuid().to_string(),
+            object: Some(object_ref(object)),
+            kind: kind.into(),
+            target_store: target.into(),
+            options: Some(v1::MigrationOptions {
+                catch_up_delay: prost_types::Duration::try_from(Duration::from_millis(1)).ok(),
+                ..v1::MigrationOptions::default()
+            }),
+            ..v1::MigrateRequest::default()
+        };
+        let mut migrations = self.migrations.clone();
+        let started = migrations.migrate(request).await.expect("nothing stands in the way");
+        let migration_id = started.into_inner().migration.expect("it was started").migration_id;
+        let watched = migrations.watch_migration(v1::WatchMigrationRequest { migration_id });
+        let mut watched = watched.await.expect("it exists").into_inner();
+        let mut last = None;
+        while let Some(response) = watched.message().await.expect("the server is there") {
+            last = response.migration;
+        }
+        let last = last.expect("the state is told at once");
+        assert_eq!(last.phase(), MigrationPhase::Succeeded, "{last:?}");
     }
 }
 
@@ -173,7 +208,7 @@ impl UnderMigration {
         }
         let (first, has_moved) = tokio::sync::oneshot::channel();
         let mover = Mover {
-            migrations: self.proxy.migrations.clone(),
+            proxy: self.proxy.clone(),
             object: object.clone(),
             kinds: self.kinds,
             tally: Arc::clone(&self.tally),
@@ -227,18 +262,19 @@ impl Subject for UnderMigration {
 
 /// Moves one object until the case is over.
 struct Mover {
-    migrations: MigrationServiceClient<Channel>,
+    proxy: ThroughProxy,
     object: ObjectKey,
     kinds: &'static [v1::MigrationKind],
     tally: Arc<Tally>,
 }
 
 impl Mover {
-    async fn run(mut self, first: tokio::sync::oneshot::Sender<()>) {
+    async fn run(self, first: tokio::sync::oneshot::Sender<()>) {
         let mut first = Some(first);
         for number in 0.. {
             let target = if number % 2 == 0 { "cold" } else { "hot" };
-            self.move_to(target, self.kinds[number % self.kinds.len()]).await;
+            let kind = self.kinds[number % self.kinds.len()];
+            self.proxy.move_to(&self.object, target, kind).await;
             self.tally.moved.fetch_add(1, Ordering::Relaxed);
             if let Some(first) = first.take() {
                 // Nobody waits any more if the case has failed.
@@ -249,91 +285,4 @@ impl Mover {
             }
         }
     }
-
-    async fn move_to(&mut self, target: &str, kind: v1::MigrationKind) {
-        let request = v1::MigrateRequest {
-            request_id: SystemEntropy.uuid().to_string(),
-            object: Some(object_ref(&self.object)),
-            kind: kind.into(),
-            target_store: target.into(),
-            options: Some(v1::MigrationOptions {
-                catch_up_delay: prost_types::Duration::try_from(Duration::from_millis(1)).ok(),
-                ..v1::MigrationOptions::default()
-            }),
-            ..v1::MigrateRequest::default()
-        };
-        let started = self.migrations.migrate(request).await.expect("nothing stands in the way");
-        let migration_id = started.into_inner().migration.expect("it was started").migration_id;
-        let watched = self.migrations.watch_migration(v1::WatchMigrationRequest { migration_id });
-        let mut watched = watched.await.expect("it exists").into_inner();
-        let mut last = None;
-        while let Some(response) = watched.message().await.expect("the server is there") {
-            last = response.migration;
-        }
-        let last = last.expect("the state is told at once");
-        assert_eq!(last.phase(), MigrationPhase::Succeeded, "{last:?}");
-    }
-}
-
-fn object_ref(object: &ObjectKey) -> v1::ObjectRef {
-    v1::ObjectRef { object_name: object.name.to_string(), object_id: object.id.to_string() }
-}
-
-fn expectation(expected: ExpectedVersion) -> v1::ExpectedVersion {
-    let kind = match expected {
-        ExpectedVersion::Any => Kind::Any(()),
-        ExpectedVersion::NoStream => Kind::NoStream(()),
-        ExpectedVersion::StreamExists => Kind::StreamExists(()),
-        ExpectedVersion::Exact(version) => Kind::Exact(version.0),
-    };
-    v1::ExpectedVersion { kind: Some(kind) }
-}
-
-fn wire_time(moment: Timestamp) -> prost_types::Timestamp {
-    let (seconds, nanos) = moment.parts();
-    prost_types::Timestamp { seconds, nanos }
-}
-
-fn new_event(event: Event) -> v1::NewEvent {
-    v1::NewEvent {
-        event_id: event.event_id.to_string(),
-        event_type: event.event_type,
-        schema_version: event.schema_version,
-        content_type: event.content_type,
-        payload: event.payload,
-        metadata: event.metadata.into_iter().collect(),
-        occurred_at: event.occurred_at.map(wire_time),
-    }
-}
-
-fn recorded(event: v1::RecordedEvent) -> (Version, Event) {
-    let time = |wire: prost_types::Timestamp| {
-        Timestamp::from_parts(wire.seconds, wire.nanos).expect("times come back in reach")
-    };
-    let event_id = event.event_id.parse().expect("ids come back as UUIDs");
-    let version = Version(event.version);
-    let event = Event {
-        event_id: EventId(event_id),
-        event_type: event.event_type,
-        schema_version: event.schema_version,
-        content_type: event.content_type,
-        payload: event.payload,
-        metadata: event.metadata.into_iter().collect(),
-        occurred_at: event.occurred_at.map(time),
-        recorded_at: time(event.recorded_at.expect("every event has it")),
-        digest: Digest::from_bytes([0; 32]),
-    };
-    (version, event)
-}
-
-fn refusal(status: Status) -> Refusal {
-    let info = status.get_details_error_info();
-    let info = info.unwrap_or_else(|| panic!("an error without ErrorInfo: {status:?}"));
-    let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == info.reason);
-    let reason = reason.unwrap_or_else(|| panic!("an unknown reason: {}", info.reason));
-    let actual = info.metadata.get("actual").map(|actual| match actual.parse() {
-        Ok(version) => Head::at(Version(version)),
-        Err(_) => Head::NONE,
-    });
-    Refusal { reason, actual, detail: status.message().to_owned() }
 }
