@@ -7,9 +7,17 @@ use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
 use super::marker::{self, MarkerError};
+#[cfg(feature = "azure_blob")]
+use crate::backends::azure_blob::AzureBlobStore;
+#[cfg(feature = "cosmos")]
+use crate::backends::cosmos::CosmosStore;
 #[cfg(feature = "embedded")]
 use crate::backends::embedded::EmbeddedStore;
 use crate::backends::memory::MemoryStore;
+#[cfg(feature = "postgres")]
+use crate::backends::postgres::PostgresStore;
+#[cfg(feature = "s3")]
+use crate::backends::s3::S3Store;
 use crate::config::{Config, StoreKind, StoreSettings};
 use crate::coordination::{InProcessLock, InProcessPauses};
 use crate::documents::{self, DocumentStore};
@@ -18,6 +26,7 @@ use crate::lock::{Lock, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{self, EventStore, StoreOptions, StoreWakeups, Stores, Wakeups};
 use crate::telemetry::calls::{CallMetrics, StoreCalls};
+use crate::telemetry::request_units::RequestUnitMetrics;
 
 /// The outside of a proxy. Cheap to clone; proxies that share it are one deployment.
 #[derive(Clone)]
@@ -90,11 +99,12 @@ impl Resources {
         registry: &mut Registry,
     ) -> Result<Self, OpenError> {
         let calls = CallMetrics::new(registry);
+        let opening = Opening { runtime, units: RequestUnitMetrics::new(registry) };
         let wakeups = Wakeups::new();
         let mut backends = BTreeMap::new();
         for store in &config.stores {
             let told = wakeups.of(&store.name);
-            let backend = open(store).await?;
+            let backend = opening.open(store, &told).await?;
             let calls = calls.of(&store.name);
             let backend = backend.behind_wrappers(&config.store_calls, runtime, &calls, told);
             backends.insert(store.name.clone(), backend);
@@ -117,19 +127,63 @@ impl Resources {
     }
 }
 
-async fn open(store: &StoreSettings) -> Result<Backend, OpenError> {
-    match &store.kind {
-        StoreKind::Memory(options) => Ok(Backend::of(MemoryStore::with_options(*options))),
-        #[cfg(feature = "embedded")]
-        StoreKind::Embedded(options) => {
-            let opened = EmbeddedStore::open(options.clone());
-            let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
-            Ok(Backend::of(opened))
+/// What stores that somebody else runs are opened with.
+struct Opening<'a> {
+    runtime: &'a Runtime,
+    units: RequestUnitMetrics,
+}
+
+impl Opening<'_> {
+    /// `told` are the wake-ups of a store that hears of what other processes append.
+    async fn open(&self, store: &StoreSettings, told: &StoreWakeups) -> Result<Backend, OpenError> {
+        let Self { runtime, units } = self;
+        // What a build without some of the kinds does not need.
+        let _ = (runtime, units, told);
+        match &store.kind {
+            StoreKind::Memory(options) => Ok(Backend::of(MemoryStore::with_options(*options))),
+            #[cfg(feature = "azure_blob")]
+            StoreKind::AzureBlob(options) => {
+                let opened = AzureBlobStore::open((**options).clone(), runtime).await;
+                let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+                Ok(Backend::of(opened))
+            }
+            #[cfg(feature = "cosmos")]
+            StoreKind::Cosmos(options) => {
+                let clock = Arc::clone(&runtime.clock);
+                let opened = CosmosStore::open(options.clone(), clock, units.of(&store.name)).await;
+                let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+                Ok(Backend::of(opened))
+            }
+            #[cfg(feature = "embedded")]
+            StoreKind::Embedded(options) => {
+                let opened = EmbeddedStore::open(options.clone());
+                let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+                Ok(Backend::of(opened))
+            }
+            #[cfg(feature = "postgres")]
+            StoreKind::Postgres(options) => {
+                let (options, told) = ((**options).clone(), told.clone());
+                let opened = PostgresStore::open(options, runtime, told).await;
+                let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+                Ok(Backend::of(opened))
+            }
+            #[cfg(feature = "s3")]
+            StoreKind::S3(options) => {
+                let opened = S3Store::open((**options).clone(), runtime).await;
+                let opened = opened.map_err(|cause| does_not_open(store, cause.class(), cause))?;
+                Ok(Backend::of(opened))
+            }
         }
     }
 }
 
-#[cfg(feature = "embedded")]
+#[cfg(any(
+    feature = "azure_blob",
+    feature = "cosmos",
+    feature = "embedded",
+    feature = "postgres",
+    feature = "s3"
+))]
 fn does_not_open(
     store: &StoreSettings,
     class: ErrorClass,

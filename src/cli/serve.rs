@@ -103,10 +103,8 @@ fn greet(config: &Config, addresses: &Addresses) {
     note(&format!("Streamgate {} serves gRPC on {}", env!("CARGO_PKG_VERSION"), addresses.grpc));
     note(&format!("  metrics, health  http://{http}/metrics, /healthz, /readyz"));
     for store in &config.stores {
-        let place = match store.folder() {
-            Some(folder) => folder.display().to_string(),
-            None => "memory: gone when this process ends".to_owned(),
-        };
+        let place = store.place();
+        let place = place.unwrap_or_else(|| "memory: gone when this process ends".to_owned());
         note(&format!("  store {:<10} {place}", store.name.as_str()));
     }
     let server = match addresses.grpc {

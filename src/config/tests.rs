@@ -39,6 +39,16 @@ fn the_shown_file_shows_every_setting() {
         name: StoreSettings::usual_name(),
         kind: StoreKind::Memory(Default::default()),
     });
+    #[cfg(feature = "s3")]
+    config.stores.push(StoreSettings {
+        name: StoreSettings::usual_name(),
+        kind: StoreKind::S3(Box::new(whole_s3_options())),
+    });
+    #[cfg(feature = "postgres")]
+    config.stores.push(StoreSettings {
+        name: StoreSettings::usual_name(),
+        kind: StoreKind::Postgres(Box::new(every_option_of_postgres())),
+    });
     config.placement =
         vec![PlacementRule { object_name: "crm.*".into(), store: StoreSettings::usual_name() }];
     let all: toml::Table = config.to_toml().parse().unwrap();
@@ -48,6 +58,33 @@ fn the_shown_file_shows_every_setting() {
     for name in names {
         let is_shown = shown.iter().any(|line| line.starts_with(&format!("{name} =")));
         assert!(is_shown, "config/default.toml does not show {name}");
+    }
+}
+
+/// Options with a value in every place.
+#[cfg(feature = "s3")]
+fn whole_s3_options() -> crate::backends::s3::S3Options {
+    let secret = || Some(crate::runtime::Secret::Text("secret".into()));
+    crate::backends::s3::S3Options {
+        endpoint: Some("https://here".into()),
+        ca_file: Some("ca.pem".into()),
+        access_key_id: secret(),
+        secret_access_key: secret(),
+        session_token: secret(),
+        ..crate::backends::s3::S3Options::of_bucket("events")
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn every_option_of_postgres() -> crate::backends::postgres::PostgresOptions {
+    let secret = || crate::runtime::Secret::Text("a".into());
+    crate::backends::postgres::PostgresOptions {
+        password: Some(secret()),
+        listen_url: Some(secret()),
+        tls_ca_file: Some("ca.pem".into()),
+        tls_cert_file: Some("cert.pem".into()),
+        tls_key_file: Some("key.pem".into()),
+        ..crate::backends::postgres::PostgresOptions::at("a")
     }
 }
 
@@ -208,6 +245,70 @@ fn two_stores_share_neither_name_nor_folder() {
         |name| format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\npath = \"x\"\n");
     let found = faults(file(&(store("a") + &store("b") + &store("a"))));
     assert_eq!(found.len(), 3, "{found:?}");
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn a_bucket_is_named_and_two_stores_share_no_place_in_it() {
+    let store =
+        |name: &str, rest: &str| format!("[[stores]]\nname = \"{name}\"\nkind = \"s3\"\n{rest}\n");
+    let text = store("a", "bucket = 'events'\nprefix = 'x'")
+        + &store("b", "bucket = 'events'\nprefix = 'y'")
+        + &store("c", "bucket = 'events'\nprefix = 'x'")
+        + &store("d", "region = 'r'\naddressing = 'host'")
+        + &store("e", "bucket = 'UP'\nendpoint = 'here'");
+    let found = faults(file(&text));
+    let paths = found.iter().map(|fault| fault.split(':').next().unwrap()).collect::<Vec<_>>();
+    let expected = [
+        "stores[2].prefix",
+        "stores[3].addressing",
+        "stores[3].bucket",
+        "stores[4].bucket",
+        "stores[4].endpoint",
+    ];
+    let mut sorted = paths.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected, "{found:?}");
+}
+
+#[cfg(feature = "cosmos")]
+#[test]
+fn a_place_at_cosmos_must_be_told_and_is_one_store() {
+    let begin = "[[stores]]\nname = \"a\"\nkind = \"cosmos\"\n";
+    let found = faults(file(&format!("{begin}database = 7\nheads_max = 0\ncolour = 1\n")));
+    let told: Vec<&str> = found.iter().filter_map(|fault| fault.split(':').next()).collect();
+    let names = ["endpoint", "database", "container", "region", "colour"];
+    for name in names.map(|name| format!("stores[0].{name}")) {
+        assert!(told.contains(&name.as_str()), "{name} in {found:?}");
+    }
+    let store = |name: &str, endpoint: &str| {
+        format!(
+            "[[stores]]\nname = \"{name}\"\nkind = \"cosmos\"\nendpoint = \"{endpoint}\"\n\
+             database = \"d\"\ncontainer = \"c\"\nregion = \"West Europe\"\n\
+             key = {{ env = \"COSMOS_KEY\" }}\n"
+        )
+    };
+    let one = store("a", "https://a.documents.azure.com/");
+    let config = Config::assemble(file(&one)).unwrap();
+    assert_eq!(Config::assemble(file(&config.to_toml())).unwrap(), config);
+    let found = faults(file(&(one + &store("b", "https://A.documents.azure.com"))));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("container"), "{found:?}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn two_stores_share_no_schema_of_one_database() {
+    let store = |name, schema| {
+        format!(
+            "[[stores]]\nname = \"{name}\"\nkind = \"postgres\"\n\
+             url = {{ env = \"DATABASE\" }}\nschema = \"{schema}\"\n"
+        )
+    };
+    assert!(Config::assemble(file(&(store("a", "x") + &store("b", "y")))).is_ok());
+    let found = faults(file(&(store("a", "x") + &store("b", "x"))));
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].starts_with("stores[1].schema: "), "{found:?}");
 }
 
 #[test]

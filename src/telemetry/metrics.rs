@@ -32,3 +32,7 @@ pub const CONNECTIONS_REFUSED: &str = "connections_refused";
 pub const STORE_CALL_DURATION_SECONDS: &str = "store_call_duration_seconds";
 /// `store`: calls that were begun and have not ended.
 pub const STORE_CALLS_IN_FLIGHT: &str = "store_calls_in_flight";
+/// `store`, `operation`: request units that a store charged, where a store charges.
+pub const STORE_REQUEST_UNITS: &str = "store_request_units";
+/// `store`, `operation`: requests that such a store refused for the moment.
+pub const STORE_REQUESTS_THROTTLED: &str = "store_requests_throttled";

@@ -3,4 +3,14 @@
 //! The servers are started by `scripts/services`, which says where they listen in variables of
 //! the environment. Without them these tests fail: a server that is missing is no success.
 
+#[cfg(feature = "azure_blob")]
+mod azure_blob;
+#[cfg(feature = "cosmos")]
+mod cosmos;
+#[cfg(all(feature = "azure_blob", feature = "cosmos", feature = "postgres", feature = "s3"))]
+mod interface;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "s3")]
+mod s3;
 mod service;

@@ -37,7 +37,7 @@ fn relative(path: &Path) -> String {
 }
 
 fn sources() -> Vec<Source> {
-    let folders = ["src", "tests", "benches"];
+    let folders = ["src", "tests", "benches", "tools/cosmos-emulator/src"];
     let files = folders.iter().flat_map(|folder| files_below(&root().join(folder)));
     let rust = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let read = |path: PathBuf| {
@@ -50,7 +50,17 @@ fn sources() -> Vec<Source> {
 
 /// Everything that is written for people or machines, but for the lock file.
 fn texts() -> Vec<(String, String)> {
-    let folders = [".ci", "benches", "config", "docs", "proto", "scripts", "src", "tests"];
+    let folders = [
+        ".ci",
+        "benches",
+        "config",
+        "docs",
+        "proto",
+        "scripts",
+        "src",
+        "tests",
+        "tools/cosmos-emulator/src",
+    ];
     let mut files: Vec<PathBuf> =
         folders.iter().flat_map(|folder| files_below(&root().join(folder))).collect();
     let top = fs::read_dir(root()).expect("the root can be read");

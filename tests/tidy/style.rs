@@ -10,6 +10,8 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "
 /// Hosts that the repository's text may point to. Everything else is somebody's machine.
 const PUBLIC_HOSTS: &[&str] = &[
     "127.0.0.1",
+    // As the settings of an account at Cosmos DB have it.
+    "NAME.documents.azure.com",
     "buf.build",
     "docs.rs",
     "example.com",

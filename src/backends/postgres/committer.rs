@@ -1,0 +1,238 @@
+//! Appends from many callers, in few transactions: while one is on its way, the next one gathers.
+//!
+//! A stream has its lane by its id, so the appends of one process never wait for each other's
+//! locks. A lane has one transaction on its way and takes for the next whatever waits by then. It
+//! never waits for a stream that another process holds: such an append is asked again by itself.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::{Semaphore, oneshot};
+
+use super::batch::{self, Patience, Queued, Told};
+use super::connections::Connections;
+use super::error::Failure;
+use super::options::PostgresOptions;
+use super::statements::Statements;
+use crate::domain::StreamId;
+use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
+use crate::store::{Append, Appended, StoreError, judge};
+
+/// Appends that may wait for streams that others hold. They have connections of their own kind, so
+/// that they keep no lane waiting, and not all of those.
+const PATIENT_MAX: usize = 4;
+
+pub(super) struct Committer {
+    lanes: Vec<Arc<Lane>>,
+    /// Which lane a stream has.
+    hasher: RandomState,
+    /// Bytes that may still wait.
+    room: Arc<Semaphore>,
+    queue_bytes_max: usize,
+    shutdown: Shutdown,
+}
+
+struct Lane {
+    waiting: Mutex<Waiting>,
+    asked: Arc<Asked>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    queue: VecDeque<Queued>,
+    /// A task takes from the queue until it is empty.
+    is_served: bool,
+}
+
+/// Whom lanes ask, and how.
+struct Asked {
+    connections: Connections,
+    /// For what must wait.
+    others: Arc<Connections>,
+    patient: Semaphore,
+    statements: Arc<Statements>,
+    channel: Option<String>,
+    requests_max: usize,
+    bytes_max: usize,
+    answer_timeout: std::time::Duration,
+    clock: Arc<dyn Clock>,
+    shutdown: Shutdown,
+}
+
+impl Committer {
+    pub(super) fn new(
+        connections: Connections,
+        others: Arc<Connections>,
+        statements: Arc<Statements>,
+        options: &PostgresOptions,
+        runtime: &Runtime,
+    ) -> Self {
+        let asked = Arc::new(Asked {
+            connections,
+            others,
+            patient: Semaphore::new(PATIENT_MAX.min(options.connections_max.div_ceil(2))),
+            statements,
+            channel: options.listen_url.as_ref().map(|_| options.schema.clone()),
+            requests_max: options.batch_requests_max,
+            bytes_max: options.batch_bytes_max,
+            answer_timeout: options.answer_timeout,
+            clock: Arc::clone(&runtime.clock),
+            shutdown: runtime.shutdown.clone(),
+        });
+        let lane = || Lane { waiting: Mutex::default(), asked: Arc::clone(&asked) };
+        Self {
+            lanes: (0..options.append_connections).map(|_| Arc::new(lane())).collect(),
+            hasher: RandomState::new(),
+            room: Arc::new(Semaphore::new(options.queue_bytes_max)),
+            queue_bytes_max: options.queue_bytes_max,
+            shutdown: runtime.shutdown.clone(),
+        }
+    }
+
+    /// Appends with whatever else waits. Dropped, it may still be done.
+    pub(super) async fn append(
+        &self,
+        stream: &StreamId,
+        mut append: Append,
+    ) -> Result<Appended, StoreError> {
+        // Within an append this is decided by the append alone; the rest is the server's.
+        judge::raise_recorded_at(&mut append.events, None);
+        let bytes: usize = append.events.iter().map(|event| event.size() + 128).sum();
+        let permits = u32::try_from(bytes.min(self.queue_bytes_max)).unwrap_or(u32::MAX);
+        let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
+        let room = room.expect("nobody closes it");
+        let (answer, answered) = oneshot::channel();
+        let lane = self.hasher.hash_one(stream) % self.lanes.len() as u64;
+        let lane = &self.lanes[lane as usize];
+        let queued = Queued { stream: stream.clone(), append, bytes, answer, _room: room };
+        if lane.queue(queued) {
+            self.shutdown.spawn(Arc::clone(lane).serve());
+        }
+        let gone = || Err(StoreError::unknown("the transaction was given up"));
+        answered.await.unwrap_or_else(|_| gone())
+    }
+}
+
+impl Lane {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().expect("no holder panics")
+    }
+
+    /// Whether the lane wants a task that serves it.
+    fn queue(&self, queued: Queued) -> bool {
+        let mut waiting = self.waiting();
+        waiting.queue.push_back(queued);
+        !std::mem::replace(&mut waiting.is_served, true)
+    }
+
+    async fn serve(self: Arc<Self>) {
+        let mut served = Served { lane: &self, is_done: false };
+        while let Some(batch) = self.next_batch() {
+            self.asked.settle(batch).await;
+        }
+        // Order: from here on another task may serve the lane.
+        served.is_done = true;
+    }
+
+    /// What goes together. None when nothing waits; whoever comes next starts a new task.
+    fn next_batch(&self) -> Option<Vec<Queued>> {
+        let mut waiting = self.waiting();
+        let (mut batch, mut bytes, mut ids) = (Vec::new(), 0, HashSet::new());
+        while let Some(next) = waiting.queue.front() {
+            let is_full = batch.len() >= self.asked.requests_max
+                || bytes + next.bytes > self.asked.bytes_max
+                // The server looks for ids in what was appended before, so a repetition of an
+                // append goes behind it and not beside it (I8).
+                || next.append.events.iter().any(|event| ids.contains(&event.event_id));
+            if is_full && !batch.is_empty() {
+                break;
+            }
+            ids.extend(next.append.events.iter().map(|event| event.event_id));
+            bytes += next.bytes;
+            batch.extend(waiting.queue.pop_front());
+        }
+        waiting.is_served = !batch.is_empty();
+        (!batch.is_empty()).then_some(batch)
+    }
+}
+
+/// A task that was ended before it was done leaves the lane to another one.
+struct Served<'a> {
+    lane: &'a Lane,
+    is_done: bool,
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // Whoever waits is told that nobody knows.
+            let mut waiting = self.lane.waiting();
+            waiting.queue.clear();
+            waiting.is_served = false;
+        }
+    }
+}
+
+impl Asked {
+    /// Answers everybody, now or after another look.
+    async fn settle(self: &Arc<Self>, batch: Vec<Queued>) {
+        match self.ask(&self.connections, Patience::PassOver, &batch).await {
+            Ok(told) => {
+                for (queued, told) in batch.into_iter().zip(told) {
+                    match told {
+                        Told::Answer(answer) => queued.answer(answer),
+                        Told::Absent => self.ask_patiently(queued),
+                    }
+                }
+            }
+            // One of them is what the server cannot take. It must not undo its neighbours.
+            Err(Failure::Refused(refusal)) if refusal.is_about_the_request() && batch.len() > 1 => {
+                for queued in batch {
+                    self.ask_patiently(queued);
+                }
+            }
+            Err(failure) => tell_all(batch, failure),
+        }
+    }
+
+    /// Asks for one append, on a task of its own.
+    fn ask_patiently(self: &Arc<Self>, queued: Queued) {
+        let asked = Arc::clone(self);
+        self.shutdown.spawn(async move {
+            let _place = asked.patient.acquire().await.expect("nobody closes it");
+            let batch = vec![queued];
+            match asked.ask(&asked.others, Patience::Wait, &batch).await {
+                Ok(told) => {
+                    for (queued, told) in batch.into_iter().zip(told) {
+                        queued.answer(match told {
+                            Told::Answer(answer) => answer,
+                            Told::Absent => Err(StoreError::NotFound),
+                        });
+                    }
+                }
+                Err(failure) => tell_all(batch, failure),
+            }
+        });
+    }
+
+    async fn ask(
+        &self,
+        connections: &Connections,
+        patience: Patience,
+        batch: &[Queued],
+    ) -> Result<Vec<Told>, Failure> {
+        let channel = self.channel.as_deref();
+        let asking = batch::ask(connections, &self.statements, channel, patience, batch);
+        let deadline = Deadline::after(&*self.clock, self.answer_timeout);
+        let answer = deadline.bound(&*self.clock, asking).await;
+        answer.unwrap_or_else(|late| Err(Failure::Lost(late.into())))
+    }
+}
+
+fn tell_all(batch: Vec<Queued>, failure: Failure) {
+    let failure = failure.shared();
+    for queued in batch {
+        queued.answer(Err(failure.share().of_write()));
+    }
+}

@@ -1,0 +1,55 @@
+//! PostgreSQL: every promise of the ports, and what only a server of its own can show.
+//!
+//! Every test has a schema of its own in the one database, so that tests run beside each other.
+
+mod faults;
+mod kit;
+mod own_server;
+mod people;
+mod pooler;
+mod schema;
+mod tls;
+mod wakeups;
+
+use std::sync::Arc;
+
+use streamgate::testing::conformance::client::{ClientSubject, InStore};
+use streamgate::testing::conformance::documents::DocumentsSubject;
+use streamgate::testing::conformance::store::StoreSubject;
+use streamgate::{client_conformance, document_conformance, store_conformance};
+
+use kit::store;
+
+store_conformance! {
+    postgres => StoreSubject::new(super::store().await).race_rounds(1_000),
+    postgres_with_listener => StoreSubject::new(super::kit::listening_store().await),
+    postgres_on_many_connections => StoreSubject::new(super::kit::wide_store().await),
+    postgres_through_a_pooler => {
+        let pooler = super::pooler::Pooler::start().await;
+        StoreSubject::new(pooler.store().await).keeping(pooler)
+    },
+}
+
+mod documents {
+    //! The port DocumentStore.
+
+    use super::*;
+
+    document_conformance! {
+        postgres => DocumentsSubject::new(super::store().await),
+        postgres_through_a_pooler => {
+            let pooler = crate::postgres::pooler::Pooler::start().await;
+            DocumentsSubject::new(pooler.store().await).keeping(pooler)
+        },
+    }
+}
+
+mod client {
+    //! What an application sees.
+
+    use super::*;
+
+    client_conformance! {
+        postgres => ClientSubject::new(InStore::new(Arc::new(super::store().await))),
+    }
+}
