@@ -143,6 +143,7 @@ BEGIN
         t_base[i] := row.base;
         t_next[i] := row.next_version;
         t_recorded[i] := row.recorded_at;
+        t_changed[i] := false;
     END LOOP;
 
     -- A statement of its own, behind the locks: it sees all that was appended before them (I8).
