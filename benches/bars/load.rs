@@ -72,7 +72,7 @@ pub(crate) fn append(object: v1::ObjectRef, events: Vec<v1::NewEvent>) -> v1::Ap
 /// What a load measured.
 pub(crate) struct Sample {
     pub(crate) per_second: f64,
-    latencies: Histogram<u64>,
+    pub(crate) latencies: Histogram<u64>,
     /// Of the whole process: clients, server and store.
     pub(crate) cpu: Duration,
 }
