@@ -50,6 +50,8 @@ pub(crate) enum Call {
 pub(crate) struct Appending {
     pub(crate) slot: Slot,
     pub(crate) maker: Option<Migration>,
+    /// Where the stream begins, as the document told.
+    pub(crate) base: u8,
     /// The version that the first event must take; none for `any`.
     pub(crate) expected: Option<u8>,
     pub(crate) events: Contents,
@@ -101,10 +103,12 @@ impl World {
                 Reply::Done
             }
             Call::CreateStream { slot, maker } => {
+                let base = self.header_base(state, maker);
                 let maker = maker.map_or(Maker::Nobody, Maker::Migration);
                 let stream = state.stream_mut(slot);
                 if stream.maker == Maker::Missing {
                     stream.maker = maker;
+                    stream.base = base;
                 }
                 let same = stream.maker == maker || self.streams_are_nameless();
                 if same { Reply::Done } else { Reply::Exists }
@@ -130,6 +134,18 @@ impl World {
         Reply::Done
     }
 
+    /// The base that a header tells; none for a continuation without copy.
+    fn header_base(&self, state: &State, maker: Option<Migration>) -> Option<u8> {
+        match maker {
+            Some(migration) if self.cast.continues(migration) => {
+                let source = state.record(migration).source;
+                let head = state.stream(source).next_from(self.base_of(state, source));
+                self.is(Misreading::BaseSetEarly).then_some(head)
+            }
+            Some(_) | None => Some(0),
+        }
+    }
+
     fn append(&mut self, state: &mut State, mut append: Appending) -> Reply {
         let stream = *state.stream(append.slot);
         if let Some(reply) = self.misread_append(&stream, &mut append) {
@@ -137,6 +153,9 @@ impl World {
                 push_all(state, append);
             }
             return reply;
+        }
+        if self.is(Misreading::BaseSetEarly) {
+            append.base = stream.base.unwrap_or(append.base);
         }
         if stream.maker == Maker::Missing {
             return Reply::Missing;
@@ -151,7 +170,7 @@ impl World {
             }
         };
         if let Reply::Appended { first } = reply
-            && first == stream.contents.len()
+            && first == stream.next_from(append.base)
         {
             push_all(state, append);
         }
@@ -179,7 +198,11 @@ impl World {
             append.expected = None;
         }
         let known = append.events.iter().any(|event| stream.contents.place_of(event).is_some());
-        let next = stream.contents.len();
+        let next = stream.next_from(append.base);
+        let is_empty = stream.contents == Contents::NOTHING && stream.closed.is_none();
+        if self.is(Misreading::LocalModes) && append.expected == Some(0) && is_empty {
+            return Some(Reply::Appended { first: next });
+        }
         if self.is(Misreading::AnyPastTheClose)
             && append.expected.is_none()
             && stream.closed.is_some()
@@ -215,7 +238,7 @@ impl World {
             return Reply::Missing;
         }
         if self.is(Misreading::CloseAtAnyHead) {
-            closing.next = stream.contents.len();
+            closing.next = stream.next_from(closing.next);
         }
         let maker = if self.streams_are_nameless() { stream.maker.migration() } else { maker };
         let key = (stream, maker, closing);
@@ -228,7 +251,9 @@ impl World {
             }
         };
         if reply == Reply::Closed(closing) && stream.closed.is_none() {
-            state.stream_mut(slot).closed = Some(closing);
+            let stream = state.stream_mut(slot);
+            stream.closed = Some(closing);
+            stream.base = stream.base.or(Some(closing.next));
         }
         reply
     }
@@ -251,8 +276,9 @@ impl World {
 }
 
 fn push_all(state: &mut State, append: Appending) {
-    let contents = &mut state.stream_mut(append.slot).contents;
-    append.events.iter().for_each(|event| contents.push(event));
+    let stream = state.stream_mut(append.slot);
+    stream.base = stream.base.or(Some(append.base));
+    append.events.iter().for_each(|event| stream.contents.push(event));
 }
 
 enum FindRule {
@@ -267,14 +293,14 @@ fn judge_append(cast: &Cast, stream: &Stream, append: Appending, rule: &FindRule
     };
     let asked = Append {
         made_by: append.maker.map(cast::migration_id),
-        base: Version::FIRST,
+        base: Version(u64::from(append.base)),
         expected,
         events: append.events.iter().map(cast::event).collect(),
     };
     let find = |id: EventId| {
         let number = id.0.as_u128() as u8;
         let place = match rule {
-            FindRule::Everything => stream.contents.place_of(number),
+            FindRule::Everything => stream.place_of(number),
             FindRule::Nothing => None,
         };
         Ok(place.map(|version| Found {
@@ -306,10 +332,12 @@ fn tail(cast: &Cast, stream: &Stream) -> Tail {
         object: cast.object.clone(),
         predecessor: None,
         made_by: stream.maker.migration().map(cast::migration_id),
-        base: Some(Version::FIRST),
+        base: stream.base.map(|base| Version(u64::from(base))),
     };
     let mut tail = Tail::of_new(header);
-    tail.head = cast::head(stream.contents.len());
+    if stream.base.is_some() {
+        tail.head = cast::head(stream.next());
+    }
     tail.closed = stream.closed.map(|closing| cast.close_event(closing));
     tail.removed = stream.removed;
     tail

@@ -85,12 +85,13 @@ impl std::fmt::Debug for Contents {
     }
 }
 
-/// A CloseEvent. Its head is the length of what it closed, for every base is 0 here.
+/// A CloseEvent. Who closed tells the kind, and the kind and `next` the continuation's base.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct Closing {
     pub(crate) by: Migration,
     /// None seals a copy.
     pub(crate) to: Option<Slot>,
+    /// The history that was copied.
     pub(crate) contents: Contents,
     pub(crate) next: u8,
 }
@@ -99,16 +100,17 @@ pub(crate) struct Closing {
 pub(crate) struct Cast {
     pub(crate) object: ObjectKey,
     addresses: Vec<StreamAddress>,
+    kinds: [MigrationKind; MIGRATIONS],
 }
 
 impl Cast {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(kinds: [MigrationKind; MIGRATIONS]) -> Self {
         let object = ObjectKey::new("order", "1").expect("a name and an id");
         let address = |slot: usize| StreamAddress {
             store: store(if slot == 0 { "hot" } else { "cold" }),
             stream_id: StreamId::numbered(&object, slot as u64),
         };
-        Self { addresses: (0..SLOTS + 2).map(address).collect(), object }
+        Self { addresses: (0..SLOTS + 2).map(address).collect(), object, kinds }
     }
 
     pub(crate) fn address(&self, slot: Slot) -> StreamAddress {
@@ -120,20 +122,41 @@ impl Cast {
         found.expect("the document hands out what the cast knows") as Slot
     }
 
-    pub(crate) fn stream(&self, slot: Slot, maker: Option<Migration>) -> StreamRef {
+    pub(crate) fn continues(&self, migration: Migration) -> bool {
+        self.kinds[usize::from(migration)] == MigrationKind::Continue
+    }
+
+    pub(crate) fn kind(&self, migration: Migration) -> MigrationKind {
+        self.kinds[usize::from(migration)]
+    }
+
+    /// The first version that a migration copies: all of it, or nothing.
+    pub(crate) fn target_base(&self, migration: Migration) -> Option<Version> {
+        (!self.continues(migration)).then_some(Version::FIRST)
+    }
+
+    /// Where the continuation of a close begins.
+    pub(crate) fn base_behind(&self, closing: Closing) -> u8 {
+        if self.continues(closing.by) { closing.next } else { 0 }
+    }
+
+    pub(crate) fn stream(&self, slot: Slot, maker: Option<Migration>, base: u8) -> StreamRef {
         StreamRef {
             address: self.address(slot),
-            base: Version::FIRST,
+            base: Version(u64::from(base)),
             made_by: maker.map(migration_id),
         }
     }
 
     pub(crate) fn close_event(&self, closing: Closing) -> CloseEvent {
-        let continuation = closing.to.map(|slot| Continuation(self.stream(slot, Some(closing.by))));
+        let base = self.base_behind(closing);
+        let stream = |slot| Continuation(self.stream(slot, Some(closing.by), base));
+        let continuation = closing.to.map(stream);
+        let copies = continuation.is_some() && !self.continues(closing.by);
         CloseEvent {
             migration: migration_id(closing.by),
-            kind: MigrationKind::Copy,
-            checksum: continuation.as_ref().map(|_| closing.contents.checksum()),
+            kind: self.kind(closing.by),
+            checksum: copies.then(|| closing.contents.checksum()),
             continuation,
             head: head(closing.next),
             closed_at: Timestamp::EPOCH,

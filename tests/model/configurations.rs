@@ -1,8 +1,12 @@
 //! What is explored: who takes part and what may go wrong, and the misreadings of the protocol
 //! that must be caught.
 
-use super::cast::Migration;
+use streamgate::domain::close_event::MigrationKind;
+
+use super::cast::{MIGRATIONS, Migration};
 use super::properties::Property;
+
+use MigrationKind::{Continue, Copy};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Configuration {
@@ -31,6 +35,16 @@ pub(crate) struct Configuration {
     pub(crate) run_outs: bool,
 }
 
+impl Configuration {
+    pub(crate) fn kinds(&self) -> [MigrationKind; MIGRATIONS] {
+        let mut kinds = [Copy; MIGRATIONS];
+        for (kind, asked) in kinds.iter_mut().zip(self.migrations) {
+            *kind = asked.kind;
+        }
+        kinds
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Object {
     /// It has no document yet.
@@ -42,6 +56,7 @@ pub(crate) enum Object {
 /// A migration that is asked for, and what may happen to it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
+    pub(crate) kind: MigrationKind,
     /// Its record is there from the start; else somebody asks for it at any moment.
     pub(crate) at_start: bool,
     pub(crate) cancel: bool,
@@ -59,6 +74,7 @@ pub(crate) struct Appends {
 pub(crate) enum Mode {
     Any,
     Exact,
+    NoStream,
 }
 
 const fn any(appends: u8) -> Appends {
@@ -69,15 +85,22 @@ const fn exact(appends: u8) -> Appends {
     Appends { mode: Mode::Exact, appends }
 }
 
+const NO_STREAM: Appends = Appends { mode: Mode::NoStream, appends: 1 };
+const TWO_ANY: &[Appends] = &[any(2)];
 const ONE_EXACT: &[Appends] = &[exact(1)];
 const BOTH: &[Appends] = &[any(1), exact(1)];
 
 const FIRST: Asked =
-    Asked { at_start: true, cancel: false, remove_target: false, times_out: false };
+    Asked { kind: Copy, at_start: true, cancel: false, remove_target: false, times_out: false };
 const LATER: Asked = Asked { at_start: false, ..FIRST };
 const CANCELLED: Asked = Asked { cancel: true, ..FIRST };
 const UNDONE: Asked = Asked { remove_target: true, ..CANCELLED };
 const TIMES_OUT: Asked = Asked { times_out: true, ..FIRST };
+
+const CONTINUES: Asked = Asked { kind: Continue, ..FIRST };
+const CONTINUES_LATER: Asked = Asked { kind: Continue, ..LATER };
+const CONTINUATION_CANCELLED: Asked = Asked { kind: Continue, ..UNDONE };
+const CONTINUATION_TIMES_OUT: Asked = Asked { kind: Continue, ..TIMES_OUT };
 
 const PLAIN: Configuration = Configuration {
     name: "",
@@ -215,6 +238,105 @@ pub(crate) const SEVERAL_MOVES: &[Configuration] = &[
     },
 ];
 
+/// Objects that go on without copy.
+pub(crate) const CONTINUATIONS: &[Configuration] = &[
+    Configuration {
+        name: "continue-zombie",
+        about: "A goes on in B by two processes at once; an any and an exact writer",
+        migrations: &[CONTINUES],
+        migrators: &[0, 0],
+        writers: BOTH,
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue",
+        about: "A goes on in B, B>C is copied; a stale writer, a reader, deletion",
+        migrations: &[CONTINUES, LATER],
+        migrators: &[0, 1],
+        reader: true,
+        deleter: true,
+        faults: Some(0),
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue-continue",
+        about: "A goes on in B, B in C; an exact writer with two appends",
+        migrations: &[CONTINUES, CONTINUES_LATER],
+        migrators: &[0, 1],
+        writers: &[exact(2)],
+        ..PLAIN
+    },
+    Configuration {
+        name: "copy-continue",
+        about: "A>B is copied, B goes on in C; a stale writer, a reader, deletion",
+        migrations: &[FIRST, CONTINUES_LATER],
+        migrators: &[0, 1],
+        reader: true,
+        deleter: true,
+        faults: Some(0),
+        ..PLAIN
+    },
+    Configuration {
+        name: "three-kinds",
+        about: "A goes on in B and C, C>D is copied; a writer with any stale route",
+        migrations: &[CONTINUES, CONTINUES_LATER, LATER],
+        migrators: &[0, 1, 2],
+        any_route: true,
+        faults: Some(0),
+        faults_wide: Some(1),
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue-cancel",
+        about: "A goes on in B by two processes, cancelled at any moment",
+        migrations: &[CONTINUATION_CANCELLED],
+        migrators: &[0, 0],
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue-time-out",
+        about: "a continuation runs out of time while its close may be on its way",
+        migrations: &[CONTINUATION_TIMES_OUT],
+        migrators: &[0, 0],
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue-cancel-rival",
+        about: "a continuation is cancelled, a copy starts, a sleeper may still close",
+        migrations: &[CONTINUATION_CANCELLED, LATER],
+        migrators: &[0, 0, 1],
+        looks: false,
+        faults: Some(0),
+        faults_wide: Some(1),
+        ..PLAIN
+    },
+    Configuration {
+        name: "object-modes",
+        about: "a no_stream writer while the object goes on; faults without bound",
+        migrations: &[CONTINUES],
+        writers: &[NO_STREAM],
+        faults: None,
+        faults_wide: None,
+        ..PLAIN
+    },
+    Configuration {
+        name: "empty-continue",
+        about: "an object without events goes on, and is copied; a no_stream writer",
+        object: Object::Empty,
+        migrations: &[CONTINUES, LATER],
+        migrators: &[0, 1],
+        writers: &[NO_STREAM],
+        ..PLAIN
+    },
+    Configuration {
+        name: "continue-foreigner",
+        about: "a continuation is cancelled; a stranger who knows its target writes to it",
+        migrations: &[CONTINUATION_CANCELLED],
+        foreigner: true,
+        ..PLAIN
+    },
+];
+
 /// A tempting misreading of the protocol, as a switch of the world or of an actor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Misreading {
@@ -241,6 +363,11 @@ pub(crate) enum Misreading {
     ReleaseWithoutTouch,
     RecordBeforeDocument,
     ClaimForgotten,
+    DeleteContinued,
+    NoPredecessorIdCheck,
+    SealContinueTarget,
+    BaseSetEarly,
+    LocalModes,
 }
 
 /// A misreading, where it is looked for, and by what it is caught.
@@ -272,6 +399,7 @@ pub(crate) fn misreadings() -> Vec<Caught> {
     let rivals = Configuration { migrations: &[UNDONE, LATER], migrators: &[0, 1], ..calm };
     let two = Configuration { migrations: &[FIRST, LATER], migrators: &[0, 1], ..calm };
     let foreign = Configuration { foreigner: true, ..calm };
+    let continued = Configuration { migrations: &[CONTINUES], ..calm };
     vec![
         misread(
             ("x1-any-unconditional", "a store takes `any` past the CloseEvent"),
@@ -346,10 +474,32 @@ pub(crate) fn misreadings() -> Vec<Caught> {
             P::RecordsTellTheTruth,
         ),
         misread(
+            ("a5-delete-continued", "a stream is deleted that went on without copy"),
+            M::DeleteContinued,
+            Configuration { deleter: true, ..continued },
+            P::HistoryGrowsAtItsEnd,
+        ),
+        misread(
             ("a6-id-check-not-atomic", "look for the id, then append"),
             M::IdCheckNotAtomic,
             shaken,
             P::NothingTwice,
+        ),
+        misread(
+            ("a7-no-predecessor-id-check", "ids are looked up in the active stream only"),
+            M::NoPredecessorIdCheck,
+            Configuration { faults: Some(2), ..continued },
+            P::NothingTwice,
+        ),
+        misread(
+            ("a8-seal-continue-target", "the empty target of a cancelled continuation is sealed"),
+            M::SealContinueTarget,
+            Configuration {
+                migrations: &[CONTINUATION_CANCELLED],
+                migrators: &[0, 0],
+                ..continued
+            },
+            P::NothingNeededIsRemoved,
         ),
         misread(
             ("a10-absence-is-failure", "an append that is not found is reported as refused"),
@@ -383,6 +533,18 @@ pub(crate) fn misreadings() -> Vec<Caught> {
             M::HeadsCompared,
             foreign,
             P::CompleteBeforeClose,
+        ),
+        misread(
+            ("a16-base-set-early", "a continuation is given its first version before the close"),
+            M::BaseSetEarly,
+            Configuration { writers: TWO_ANY, ..continued },
+            P::NothingLooksRestored,
+        ),
+        misread(
+            ("a17-local-modes", "no_stream is judged by the new, empty stream"),
+            M::LocalModes,
+            Configuration { writers: &[NO_STREAM], ..continued },
+            P::JudgedOnTheObject,
         ),
         misread(
             ("a19-slot-beyond-close", "a store whose only condition is a free slot"),

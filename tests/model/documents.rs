@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 
-use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::object_document::{IllegalChange, MigrationClaim};
-use streamgate::domain::{ObjectDocument, Timestamp, Version};
+use streamgate::domain::{ObjectDocument, Timestamp};
 
 use super::cast::{self, Cast, Closing, Migration, SLOTS, Slot};
 use super::configurations::Misreading;
@@ -23,6 +22,8 @@ impl DocumentId {
 pub(crate) struct Look {
     /// All streams, the active one last.
     chain: [(Slot, Option<Migration>); SLOTS],
+    /// Where each begins.
+    bases: [u8; SLOTS],
     /// How many of them are closed.
     pub(crate) closed: u8,
     closed_by: [Migration; SLOTS],
@@ -42,6 +43,27 @@ impl Look {
     /// The stream that was active when `route` streams were closed, and its maker.
     pub(crate) fn stream(&self, route: u8) -> (Slot, Option<Migration>) {
         self.chain[usize::from(route.min(self.closed))]
+    }
+
+    /// Where that stream begins.
+    pub(crate) fn base(&self, route: u8) -> u8 {
+        self.bases[usize::from(route.min(self.closed))]
+    }
+
+    /// The stream from which a version is read by whoever knows of so many closed streams.
+    pub(crate) fn holder(&self, route: u8, version: u8) -> Slot {
+        let place = (0..=route.min(self.closed)).rev().find(|place| self.base(*place) <= version);
+        self.stream(place.unwrap_or(0)).0
+    }
+
+    /// The streams that hold what is before the base of the newest one that a route knows.
+    pub(crate) fn inherited(&self, route: u8) -> impl Iterator<Item = Slot> {
+        let mut below = self.base(route);
+        (0..route.min(self.closed)).rev().filter_map(move |place| {
+            let holds = self.base(place) < below;
+            below = below.min(self.base(place));
+            holds.then(|| self.stream(place).0)
+        })
     }
 
     pub(crate) fn active(&self) -> Slot {
@@ -168,11 +190,11 @@ impl Documents {
 fn claim(cast: &Cast, migration: Migration, source: Slot) -> MigrationClaim {
     MigrationClaim {
         migration: cast::migration_id(migration),
-        kind: MigrationKind::Copy,
+        kind: cast.kind(migration),
         source: cast.address(source),
         target_store: cast::store("cold"),
         target_stream_id: None,
-        target_base: Some(Version::FIRST),
+        target_base: cast.target_base(migration),
     }
 }
 
@@ -191,6 +213,7 @@ fn look_at(cast: &Cast, document: &ObjectDocument) -> Look {
     for (place, stream) in document.chain().enumerate() {
         let maker = stream.made_by.map(cast::migration);
         look.chain[place] = (cast.slot(&stream.address), maker);
+        look.bases[place] = cast::version(stream.base);
     }
     look.closed = document.terminated_streams.len() as u8;
     for (place, terminated) in document.terminated_streams.iter().enumerate() {

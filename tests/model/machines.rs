@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::reason::Reason;
 use streamgate::domain::{Timestamp, Version};
 use streamgate::migration::machine::{Facts, Machine, Plan};
@@ -102,7 +101,7 @@ pub(crate) struct Machines {
     kept: Vec<Kept>,
     ids: HashMap<Machine, MachineId>,
     next: HashMap<(MachineId, Answer, RecordSeen, bool), Result<MachineId, String>>,
-    resumed: HashMap<(Migration, Slot, RecordSeen, Option<Slot>), MachineId>,
+    resumed: HashMap<(Migration, Slot, u8, RecordSeen, Option<Slot>), MachineId>,
     checked: HashMap<(MachineId, Option<End>, bool), Option<String>>,
 }
 
@@ -133,19 +132,19 @@ impl Machines {
         &mut self,
         cast: &Cast,
         migration: Migration,
-        (source, maker): (Slot, Option<Migration>),
+        (source, maker, base): (Slot, Option<Migration>, u8),
         seen: RecordSeen,
         target: Option<Slot>,
     ) -> MachineId {
-        let key = (migration, source, seen, target);
+        let key = (migration, source, base, seen, target);
         if let Some(known) = self.resumed.get(&key) {
             return *known;
         }
         let plan = Plan {
             migration: cast::migration_id(migration),
-            kind: MigrationKind::Copy,
-            source: cast.stream(source, maker),
-            target_base: Some(Version::FIRST),
+            kind: cast.kind(migration),
+            source: cast.stream(source, maker, base),
+            target_base: cast.target_base(migration),
             on_convergence_failure: OnConvergenceFailure::KeepTrying,
             pause_gap_max: 0,
         };

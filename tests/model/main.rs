@@ -20,7 +20,7 @@ mod state;
 mod world;
 mod writer;
 
-use configurations::{Configuration, ENDED, ONE_MOVE, SEVERAL_MOVES, misreadings};
+use configurations::{CONTINUATIONS, Configuration, ENDED, ONE_MOVE, SEVERAL_MOVES, misreadings};
 use explorer::{Explorer, replay};
 use report::{REPLAY, Table};
 
@@ -59,6 +59,11 @@ fn several_moves_hold() {
 }
 
 #[test]
+fn continuations_hold() {
+    hold(CONTINUATIONS);
+}
+
+#[test]
 fn every_misreading_is_caught() {
     let mut table = Table::default();
     let mut missed = Vec::new();
@@ -90,7 +95,10 @@ fn a_schedule_replays() {
     });
     let (name, schedule) = report::schedule_of(&text);
     let misread = misreadings().into_iter().map(|caught| caught.configuration);
-    let all = [ONE_MOVE, ENDED, SEVERAL_MOVES].concat().into_iter().map(|one| widened(&one));
+    let all = [ONE_MOVE, ENDED, SEVERAL_MOVES, CONTINUATIONS]
+        .concat()
+        .into_iter()
+        .map(|one| widened(&one));
     let mut all = all.chain(misread);
     let configuration = all.find(|one| one.name == name).expect("a configuration of this name");
     let replayed = replay(configuration, &schedule);

@@ -64,7 +64,8 @@ impl World {
         if !record.written || record.finished.is_some() {
             return None;
         }
-        let source = (record.source, state.stream(record.source).maker.migration());
+        let base = self.base_of(state, record.source);
+        let source = (record.source, state.stream(record.source).maker.migration(), base);
         let machine =
             self.machines.resume(&self.cast, migration, source, record.seen, record.target);
         let mut after = *state;
@@ -188,6 +189,7 @@ impl World {
             Due::AppendTarget { next } => Planned::Call(Call::Append(Appending {
                 slot: self.target(migrator.machine),
                 maker: made,
+                base: 0,
                 expected: Some(next),
                 events: migrator.page,
                 is_copy: true,
@@ -297,7 +299,9 @@ impl World {
 impl World {
     fn observe(&mut self, state: &State, process: usize, due: Due) -> Planned {
         let mut held = state.migrators[process];
-        let source = *state.stream(self.source(state, process));
+        let source_slot = self.source(state, process);
+        let source = *state.stream(source_slot);
+        let source_next = source.next_from(self.base_of(state, source_slot));
         let target = self.machines.target(held.machine).map(|slot| *state.stream(slot));
         let target = target.unwrap_or_default();
         let trust = self.is(Misreading::HeadsCompared);
@@ -321,22 +325,29 @@ impl World {
             Due::TargetTail if target.maker == Maker::Missing => {
                 Answer::Refused(Reason::CorruptData)
             }
-            Due::TargetTail => {
+            // Whoever sets the base early takes it for granted that it is there.
+            Due::TargetTail if self.is(Misreading::BaseSetEarly) => {
                 Answer::TargetTail { next: target.contents.len(), closed: target.closed }
             }
-            Due::Compare { from, to } => compare(&source, &target, from, to, trust),
+            Due::TargetTail => Answer::TargetTail { next: target.next(), closed: target.closed },
+            Due::Compare { from, to } => {
+                compare(self.history_to(state, source_slot), &target, from, to, trust)
+            }
             Due::ReadSource { next, source: before } => {
-                let end = source.contents.len().min(next + PAGE);
-                held.page = source.contents.range(next, end);
+                held.page = self.page_of_source(state, source_slot, next);
+                let base = self.base_of(state, source_slot);
+                if held.page.len() == 0 && next < base {
+                    return Planned::Answer(Answer::Refused(Reason::CorruptData), held);
+                }
                 Answer::SourcePage {
                     count: held.page.len(),
                     after: before.followed_by(held.page),
-                    next: source.contents.len(),
+                    next: source_next,
                     closed: source.closed,
                 }
             }
             Due::ReadBack { next, count, target: before } => {
-                let there = target.contents.range(next, next + count);
+                let there = target.range(next, next + count);
                 let there = if trust { held.page } else { there };
                 if target.removed || there.len() < count {
                     Answer::Refused(Reason::CorruptData)
@@ -345,9 +356,7 @@ impl World {
                 }
             }
             Due::Verify { at } => self.verify(state, process, at, &mut held),
-            Due::SourceTail => {
-                Answer::SourceTail { next: source.contents.len(), closed: source.closed }
-            }
+            Due::SourceTail => Answer::SourceTail { next: source_next, closed: source.closed },
             // Everything else is a call.
             _ => Answer::Waited,
         };
@@ -356,6 +365,15 @@ impl World {
             return Planned::Answer(Answer::Refused(Reason::CorruptData), held);
         }
         Planned::Answer(answer, held)
+    }
+
+    /// A page ends with the stream that holds it.
+    fn page_of_source(&self, state: &State, source: Slot, next: u8) -> Contents {
+        let look = self.look(state.document);
+        let place = look.and_then(|look| Some((look, look.place_of(source)?)));
+        let holder = place.map_or(source, |(look, place)| look.holder(place, next));
+        let stream = state.stream(holder);
+        if stream.removed { Contents::NOTHING } else { stream.range(next, next + PAGE) }
     }
 
     fn view(&self, state: &State, process: usize) -> Answer {
@@ -374,7 +392,8 @@ impl World {
 
     fn verify(&self, state: &State, process: usize, at: Pair, held: &mut Migrator) -> Answer {
         let migration = self.configuration.migrators[process];
-        let source = state.stream(self.source(state, process));
+        let source_slot = self.source(state, process);
+        let source = state.stream(source_slot);
         let failed = Answer::Refused(Reason::VerificationFailed);
         let Some(close) = source.closed else { return failed };
         held.document = state.document;
@@ -386,6 +405,11 @@ impl World {
         }
         let target = self.machines.target(held.machine).map(|slot| *state.stream(slot));
         let target = target.unwrap_or_default();
+        if self.cast.continues(migration) {
+            let goes_on = target.base.is_none_or(|base| base == close.next);
+            let is_ours = target.maker == Maker::Migration(migration);
+            return if goes_on && is_ours { Answer::Verified } else { failed };
+        }
         let compared = if at.next == close.next {
             Answer::Compared(Some(at))
         } else {
@@ -393,7 +417,7 @@ impl World {
             if source.removed {
                 return Answer::Refused(Reason::CorruptData);
             }
-            compare(source, &target, nothing, close.next, false)
+            compare(self.history_to(state, source_slot), &target, nothing, close.next, false)
         };
         match compared {
             Answer::Compared(Some(pair))
@@ -407,7 +431,7 @@ impl World {
 }
 
 fn compare(
-    source: &super::state::Stream,
+    source: Contents,
     target: &super::state::Stream,
     from: Pair,
     to: u8,
@@ -416,11 +440,11 @@ fn compare(
     if target.removed {
         return Answer::Refused(Reason::CorruptData);
     }
-    if source.contents.len() < to || target.contents.len() < to {
+    if source.len() < to || target.next() < to {
         return Answer::Compared(None);
     }
-    let source = from.source.followed_by(source.contents.range(from.next, to));
-    let target = from.target.followed_by(target.contents.range(from.next, to));
+    let source = from.source.followed_by(source.range(from.next, to));
+    let target = from.target.followed_by(target.range(from.next, to));
     let target = if trust { source } else { target };
     Answer::Compared(Some(Pair { next: to, source, target }))
 }
@@ -471,14 +495,29 @@ impl World {
     /// A cancelled copy is thrown away without a look at what could still point to it.
     fn misread_settling(&mut self, state: &State, process: usize) -> Option<State> {
         let machine = state.migrators[process].machine;
-        if !self.is(Misreading::RemoveAtOnce) || !self.machines.settles(machine) {
+        let seals = self.is(Misreading::SealContinueTarget);
+        if !(seals || self.is(Misreading::RemoveAtOnce)) || !self.machines.settles(machine) {
             return None;
         }
-        let mut after = *state;
-        if let Some(slot) = self.machines.target(machine) {
-            self.execute(&mut after, Call::Remove { slot });
-        }
         let migration = self.configuration.migrators[process];
+        let source = state.record(migration).source;
+        let by_this = state.stream(source).closed.is_some_and(|close| close.by == migration);
+        let mut after = *state;
+        match self.machines.target(machine) {
+            // As if it were a copy: its head is before that of the source.
+            Some(_) if seals && by_this => return None,
+            Some(slot) if seals => {
+                let (to, contents, next) = (None, Contents::NOTHING, 0);
+                let closing = Closing { by: migration, to, contents, next };
+                let maker = Some(migration);
+                self.execute(&mut after, Call::CreateStream { slot, maker });
+                self.execute(&mut after, Call::CloseStream { slot, maker, closing });
+            }
+            Some(slot) => {
+                self.execute(&mut after, Call::Remove { slot });
+            }
+            None => {}
+        }
         let end = state.record(migration).seen.ended?;
         self.execute(&mut after, Call::Finish { migration, finish: Finish::Ended(end) });
         after.migrators[process] = Migrator::default();

@@ -3,6 +3,7 @@
 
 use super::calls::{Appending, Call, Reply};
 use super::cast::Contents;
+use super::configurations::Misreading;
 use super::state::{Finish, Maker, State};
 use super::world::{Actor, Fate, Label, Successor, World};
 
@@ -44,13 +45,18 @@ impl World {
         }
     }
 
-    /// A terminated stream whose successor holds all of it, once its migration has been verified.
+    /// A terminated stream of which newer ones hold every version, once the migrations that closed
+    /// it and that made those have been verified.
     fn delete(&mut self, state: &State, out: &mut Vec<Successor>) {
         let Some(look) = self.look(state.document).copied() else { return };
         for route in 0..look.closed {
             let (slot, _) = look.stream(route);
             let Some((by, _)) = look.terminated(slot) else { continue };
-            let verified = state.record(by).finished == Some(Finish::Succeeded);
+            let succeeded = |by| state.record(by).finished == Some(Finish::Succeeded);
+            let holder = (route + 1..=look.closed).find(|it| look.base(*it) <= look.base(route));
+            let holder = holder.and_then(|it| look.stream(it).1);
+            let held = holder.is_some_and(succeeded) || self.is(Misreading::DeleteContinued);
+            let verified = succeeded(by) && held;
             let stream = state.stream(slot);
             let there = !stream.removed && stream.closed.is_some();
             if verified && there {
@@ -68,7 +74,8 @@ impl World {
             if stream.maker == Maker::Missing || stream.closed.is_some() {
                 continue;
             }
-            let append = Appending { slot, maker: None, expected: None, events, is_copy: false };
+            let (maker, expected, base) = (None, None, self.base_of(state, slot));
+            let append = Appending { slot, maker, base, expected, events, is_copy: false };
             let mut after = *state;
             let reply = self.execute(&mut after, Call::Append(append));
             after.foreigner_wrote = true;

@@ -37,6 +37,8 @@ pub(crate) enum Property {
     /// A stream is handed out to one migration.
     NoTargetTwice,
     ReadersMissNothing,
+    /// What an append expects is judged on the object and not on its newest stream.
+    JudgedOnTheObject,
     /// The machine has an answer to whatever may come of its effects.
     MachineExpectsIt,
     /// The runner's own check never stops a migration.
@@ -74,12 +76,11 @@ impl World {
     pub(crate) fn history(&self, state: &State) -> Contents {
         let Some(look) = self.look(state.document) else { return Contents::NOTHING };
         let slot = open_stream(state, look.active()).unwrap_or(look.active());
-        let stream = state.stream(slot);
-        let mut history = if stream.removed { Contents::NOTHING } else { stream.contents };
+        let mut history = self.history_to(state, slot);
         if self.is(Misreading::StreamsOneAfterTheOther) {
             history = (0..look.closed)
                 .map(|route| state.stream(look.stream(route).0).contents)
-                .chain([history])
+                .chain([state.stream(slot).contents])
                 .fold(Contents::NOTHING, Contents::followed_by);
         }
         history
@@ -124,7 +125,8 @@ impl World {
                 format!("stream {} is closed, and its continuation too", look.active())
             })?;
         }
-        hold(active.contents.len() >= look.head_min, Property::NothingLooksRestored, || {
+        let next = active.next_from(look.base(look.closed));
+        hold(next >= look.head_min, Property::NothingLooksRestored, || {
             format!("stream {} is shorter than when it became active", look.active())
         })
     }
@@ -238,9 +240,15 @@ impl World {
             let Some(close) = new.closed.filter(|_| old.closed.is_none()) else { continue };
             let Some(to) = close.to else { continue };
             let target = before.stream(to);
-            let complete = target.contents == old.contents && close.next == old.contents.len();
-            hold(complete, Property::CompleteBeforeClose, || {
-                let (source, target) = (old.contents, target.contents);
+            let source = self.history_to(before, slot);
+            let complete = match self.cast.continues(close.by) {
+                false => target.contents == source && target.base == Some(0),
+                // Nothing is copied, and nothing decides the base before the close does.
+                true => target.contents == Contents::NOTHING,
+            };
+            let exact = close.next == old.next_from(self.base_of(before, slot));
+            hold(complete && exact, Property::CompleteBeforeClose, || {
+                let target = target.contents;
                 format!("stream {slot} {source:?} was closed while stream {to} held {target:?}")
             })?;
         }
@@ -287,8 +295,9 @@ impl World {
             let source = state.stream(record.source);
             rest(record.seen.ended.is_some(), format!("m{migration} never ended"))?;
             // Provisional only while a sleeper could still close in favour of the copy.
-            let copied = record.target.map_or(0, |slot| state.stream(slot).contents.len());
-            let passed = source.closed.is_some() || source.contents.len() > copied;
+            let copied = record.target.map_or(0, |slot| state.stream(slot).next());
+            let beyond = source.next_from(self.base_of(state, record.source)) > copied;
+            let passed = source.closed.is_some() || (beyond && !self.cast.continues(migration));
             let holds = record.target.is_some() && !passed;
             rest(holds, format!("m{migration} could have been settled, and is not"))?;
         }

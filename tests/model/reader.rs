@@ -75,10 +75,11 @@ impl World {
                 let mut after = *state;
                 after.reader.route = self.newest(state);
                 after.reader.step = ReaderStep::Reading;
-                let removed = self.slot_over(state, reader.route);
+                let next = reader.seen.len();
+                let removed = self.slot_over(state, reader.route, next);
                 done(
                     Fate::Done,
-                    if self.slot_over(state, after.reader.route) == removed {
+                    if self.slot_over(state, after.reader.route, next) == removed {
                         let told =
                             format!("stream {removed} is removed and still holds the history");
                         Err(Violation::new(Property::ReadersMissNothing, told))
@@ -90,24 +91,24 @@ impl World {
         }
     }
 
-    /// Every base is 0 here, so each version is read from the newest stream that the route knows.
-    fn slot_over(&self, state: &State, route: u8) -> Slot {
-        self.look(state.document).map_or(0, |look| look.stream(route).0)
+    /// Each version is read from the newest stream that the route knows and that reaches it.
+    fn slot_over(&self, state: &State, route: u8, version: u8) -> Slot {
+        self.look(state.document).map_or(0, |look| look.holder(route, version))
     }
 
     fn read_page(&mut self, state: &State) -> Result<State, Violation> {
         let mut after = *state;
-        let slot = self.slot_over(state, state.reader.route);
+        let next = state.reader.seen.len();
+        let slot = self.slot_over(state, state.reader.route, next);
         let stream = state.stream(slot);
         let reader = &mut after.reader;
         if stream.removed {
             reader.step = ReaderStep::Reloading;
             return Ok(after);
         }
-        let next = reader.seen.len();
-        let page = stream.contents.range(next, next + PAGE);
+        let page = stream.range(next, next + PAGE);
         reader.seen = reader.seen.followed_by(page);
-        let ends = next + PAGE >= stream.contents.len();
+        let ends = next + PAGE >= stream.next();
         match stream.closed {
             None if ends => reader.step = ReaderStep::Done,
             Some(_) if page.len() == 0 => reader.step = ReaderStep::Following { closed: slot },

@@ -40,10 +40,41 @@ pub(crate) struct Told {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) maker: Maker,
+    /// The version of its first event; none before the first event of a continuation.
+    pub(crate) base: Option<u8>,
+    /// From the base on.
     pub(crate) contents: Contents,
     pub(crate) closed: Option<Closing>,
     /// Its contents stand here for the properties only.
     pub(crate) removed: bool,
+}
+
+impl Stream {
+    /// The version behind its last event; 0 while it has no base.
+    pub(crate) fn next(&self) -> u8 {
+        self.next_from(0)
+    }
+
+    /// The version behind its last event, of a stream that has or takes this base.
+    pub(crate) fn next_from(&self, base: u8) -> u8 {
+        self.base.unwrap_or(base) + self.contents.len()
+    }
+
+    /// The event at a version; 0 if there is none.
+    pub(crate) fn at(&self, version: u8) -> u8 {
+        let place = version.checked_sub(self.base.unwrap_or(0));
+        place.map_or(0, |place| self.contents.at(place))
+    }
+
+    pub(crate) fn range(&self, from: u8, to: u8) -> Contents {
+        let base = self.base.unwrap_or(0);
+        self.contents.range(from.saturating_sub(base), to.saturating_sub(base))
+    }
+
+    /// The version at which it holds an event.
+    pub(crate) fn place_of(&self, event: u8) -> Option<u8> {
+        Some(self.base.unwrap_or(0) + self.contents.place_of(event)?)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]

@@ -66,7 +66,7 @@ pub(crate) enum Fate {
 impl World {
     pub(crate) fn new(configuration: Configuration) -> Self {
         Self {
-            cast: Cast::new(),
+            cast: Cast::new(configuration.kinds()),
             documents: Documents::new(configuration.misreading),
             machines: Machines::default(),
             judged: Judged::default(),
@@ -89,6 +89,39 @@ impl World {
         change: Change,
     ) -> Result<DocumentId, Refusal> {
         self.documents.change(&self.cast, document, change)
+    }
+
+    /// Where a stream begins, which a continuation is told by the close before it has an event.
+    pub(crate) fn base_of(&self, state: &State, slot: Slot) -> u8 {
+        let told = state.streams.iter().filter_map(|stream| stream.closed);
+        let mut told = told.filter(|close| close.to == Some(slot));
+        let told = told.next().map(|close| self.cast.base_behind(close));
+        told.or(state.stream(slot).base).unwrap_or(0)
+    }
+
+    /// The history up to the end of a stream, as the chain before it holds it. A stream that is
+    /// needed for it and was removed ends it early.
+    pub(crate) fn history_to(&self, state: &State, last: Slot) -> Contents {
+        let Some(look) = self.look(state.document) else { return state.stream(last).contents };
+        let mut chain: Vec<(Slot, u8)> =
+            (0..=look.closed).map(|route| (look.stream(route).0, look.base(route))).collect();
+        match chain.iter().position(|(slot, _)| *slot == last) {
+            Some(place) => chain.truncate(place + 1),
+            // The document does not show the close yet that leads to it.
+            None => chain.push((last, self.base_of(state, last))),
+        }
+        let mut history = Contents::NOTHING;
+        loop {
+            let version = history.len();
+            let holder = chain.iter().rev().find(|(_, base)| *base <= version);
+            let Some(stream) = holder.map(|(slot, _)| state.stream(*slot)) else { break };
+            match stream.at(version) {
+                _ if stream.removed => break,
+                0 => break,
+                event => history.push(event),
+            }
+        }
+        history
     }
 
     pub(crate) fn may_fault(&self, state: &State) -> bool {
@@ -118,6 +151,7 @@ impl World {
         if configuration.object != super::configurations::Object::New {
             state.document = self.documents.first(&self.cast);
             state.streams[0].maker = Maker::Nobody;
+            state.streams[0].base = Some(0);
         }
         if configuration.object == super::configurations::Object::OneEvent {
             let mut contents = Contents::NOTHING;

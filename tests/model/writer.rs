@@ -133,8 +133,29 @@ impl World {
         self.look(state.document).map_or(0, |look| look.closed)
     }
 
-    fn stream_over(&self, state: &State, route: u8) -> (Slot, Option<Migration>) {
-        self.look(state.document).map_or((0, None), |look| look.stream(route))
+    fn stream_over(&self, state: &State, route: u8) -> (Slot, Option<Migration>, u8) {
+        self.look(state.document).map_or((0, None, 0), |look| {
+            let (slot, maker) = look.stream(route);
+            (slot, maker, look.base(route))
+        })
+    }
+
+    /// What the streams before the one of a route say of an event, in the way of
+    /// `proxy::idempotency`. They are closed, so looking there and appending then is one step.
+    fn look_before(&self, state: &State, route: u8, event: u8) -> LookedBefore {
+        let Some(look) = self.look(state.document) else { return LookedBefore::Nothing };
+        if self.is(Misreading::NoPredecessorIdCheck) {
+            return LookedBefore::Nothing;
+        }
+        let mut inherited = look.inherited(route).map(|slot| state.stream(slot));
+        let mut found = None;
+        if inherited.any(|stream| {
+            found = found.or(stream.place_of(event));
+            stream.removed
+        }) {
+            return LookedBefore::Removed;
+        }
+        found.map_or(LookedBefore::Nothing, LookedBefore::Known)
     }
 
     /// The call ended without certainty, and the client asks again with the same id.
@@ -149,9 +170,10 @@ impl World {
         let writer = state.writers[index];
         let actor = Actor::Writer(index as u8);
         let mode = self.configuration.writers[index].mode;
-        if writer.step == WriterStep::Ready && mode == Mode::Exact {
+        if writer.step == WriterStep::Ready && mode != Mode::Any {
             let mut after = *state;
-            after.writers[index].expected = Some(self.history(state).len());
+            let expected = if mode == Mode::Exact { self.history(state).len() } else { 0 };
+            after.writers[index].expected = Some(expected);
             after.writers[index].step = WriterStep::Asked;
             out.push(Successor { label: Label { actor, fate: Fate::Done }, after: Ok(after) });
             return;
@@ -190,11 +212,28 @@ impl World {
         out: &mut Vec<Successor>,
     ) {
         let writer = state.writers[index];
-        let (slot, maker) = self.stream_over(state, writer.route);
+        let (slot, maker, base) = self.stream_over(state, writer.route);
+        let looked = self.look_before(state, writer.route, event);
+        if looked != LookedBefore::Nothing {
+            let mut after = *state;
+            let writer = &mut after.writers[index];
+            match looked {
+                LookedBefore::Known(version) => {
+                    after.told.acknowledged[usize::from(event)] = version + 1;
+                    settle(writer);
+                }
+                LookedBefore::Removed | LookedBefore::Nothing => {
+                    writer.step = WriterStep::Reloading;
+                }
+            }
+            let label = Label { actor: Actor::Writer(index as u8), fate };
+            out.push(Successor { label, after: Ok(after) });
+            return;
+        }
         let mut events = Contents::NOTHING;
         events.push(event);
         let expected = writer.expected;
-        let call = Call::Append(Appending { slot, maker, expected, events, is_copy: false });
+        let call = Call::Append(Appending { slot, maker, base, expected, events, is_copy: false });
         let from = out.len();
         let answered = |world: &mut Self, after: &mut State, reply: Reply| {
             world.after_append(after, index, (slot, event), reply)
@@ -223,6 +262,11 @@ impl World {
         let writer = &mut state.writers[index];
         match reply {
             Reply::Appended { first } => {
+                let expected = writer.expected.unwrap_or(first);
+                if first != expected {
+                    let told = format!("e{event} expected version {expected}, and took {first}");
+                    return Err(Violation::new(Property::JudgedOnTheObject, told));
+                }
                 state.told.acknowledged[usize::from(event)] = first + 1;
                 settle(writer);
             }
@@ -257,8 +301,8 @@ impl World {
     fn search(&mut self, state: &State, index: usize, event: u8) -> Result<State, Violation> {
         let mut after = *state;
         let writer = &mut after.writers[index];
-        let (slot, _) = self.stream_over(state, writer.route);
-        match state.stream(slot).contents.place_of(event) {
+        let (slot, _, _) = self.stream_over(state, writer.route);
+        match state.stream(slot).place_of(event) {
             Some(version) => {
                 after.told.acknowledged[usize::from(event)] = version + 1;
                 settle(writer);
@@ -271,6 +315,15 @@ impl World {
         }
         Ok(after)
     }
+}
+
+/// What the streams before the one that is appended to say of an event.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LookedBefore {
+    Nothing,
+    Known(u8),
+    /// One of them was removed, so the route is old.
+    Removed,
 }
 
 fn settle(writer: &mut Writer) {
