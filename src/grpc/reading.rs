@@ -108,10 +108,10 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<v1::ReadResponse>, Status> {
         loop {
             let told = match &mut self.source {
-                Source::History(reader) => reader.next_batch().await.map(|batch| batch.map(Ok)),
-                Source::Raw { reader, proxy, stream } => {
-                    next_raw(reader, proxy, stream).await.map(|told| told.transpose())
+                Source::History(reader) => {
+                    reader.next_batch().await.map(|batch| batch.map(Told::Batch))
                 }
+                Source::Raw { reader, proxy, stream } => next_raw(reader, proxy, stream).await,
                 Source::Follow { follower, shutdown } => {
                     let next = tokio::select! {
                         biased;
@@ -123,8 +123,8 @@ impl Reading {
             };
             let message = match told.map_err(|error| refuse(&self.scope, &error))? {
                 None => return Ok(None),
-                Some(Err(message)) => Some(message),
-                Some(Ok(batch)) => self.of_batch(batch),
+                Some(Told::Message(message)) => Some(*message),
+                Some(Told::Batch(batch)) => self.of_batch(batch),
             };
             if let Some(message) = message {
                 return Ok(Some(self.response(message)));
@@ -139,15 +139,24 @@ impl Reading {
     }
 }
 
-/// Either a batch, or a message that is ready.
-type Told = Result<Batch, Message>;
+/// A batch, or a message that is ready.
+enum Told {
+    Batch(Batch),
+    Message(Box<Message>),
+}
+
+impl Told {
+    fn message(message: Message) -> Self {
+        Self::Message(Box::new(message))
+    }
+}
 
 fn of_followed(followed: Followed) -> Told {
     match followed {
-        Followed::Batch(batch) => Ok(batch),
-        Followed::CaughtUp(moment) => Err(convert::to_caught_up(moment)),
-        Followed::FellBehind(moment) => Err(convert::to_fell_behind(moment)),
-        Followed::Heartbeat(moment) => Err(convert::to_heartbeat(moment)),
+        Followed::Batch(batch) => Told::Batch(batch),
+        Followed::CaughtUp(moment) => Told::message(convert::to_caught_up(moment)),
+        Followed::FellBehind(moment) => Told::message(convert::to_fell_behind(moment)),
+        Followed::Heartbeat(moment) => Told::message(convert::to_heartbeat(moment)),
     }
 }
 
@@ -156,11 +165,11 @@ async fn next_raw(
     reader: &mut HistoryReader,
     proxy: &Proxy,
     stream: &mut Option<StreamAddress>,
-) -> Result<Result<Option<Batch>, Message>, ProxyError> {
+) -> Result<Option<Told>, ProxyError> {
     if let Some(batch) = reader.next_batch().await? {
-        return Ok(Ok(Some(batch)));
+        return Ok(Some(Told::Batch(batch)));
     }
-    let Some(stream) = stream.take().filter(|_| reader.is_at_end()) else { return Ok(Ok(None)) };
+    let Some(stream) = stream.take().filter(|_| reader.is_at_end()) else { return Ok(None) };
     let close = proxy.close_event(&stream).await?;
-    Ok(close.map_or(Ok(None), |close| Err(convert::to_close_event(&close))))
+    Ok(close.map(|close| Told::message(convert::to_close_event(&close))))
 }

@@ -191,7 +191,7 @@ impl AzureBlobOptions {
         let (_, rest) = self.endpoint.split_once("://")?;
         let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
         let name = match path.trim_matches('/') {
-            "" => host.split_once('.').filter(|(name, _)| !name.parse::<u8>().is_ok())?.0,
+            "" => host.split_once('.').filter(|(name, _)| name.parse::<u8>().is_err())?.0,
             path => path,
         };
         (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
