@@ -3,6 +3,9 @@
 //! The servers are started by `scripts/services`, which says where they listen in variables of
 //! the environment. Without them these tests fail: a server that is missing is no success.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
+#![allow(clippy::disallowed_methods, reason = "real servers run in real time beside real tasks")]
+
 #[cfg(feature = "azure_blob")]
 mod azure_blob;
 #[cfg(feature = "cosmos")]
