@@ -91,7 +91,15 @@ impl Turn<'_> {
                 self.catch_up(None).await?;
                 continue;
             }
-            let found = self.digests(&known).await?;
+            let found = match self.digests(&known).await {
+                Ok(found) => found,
+                // A blob that was there goes only with its stream.
+                Err(CallErrorOr::Call(CallError::Missing)) => {
+                    self.start_over().await?;
+                    continue;
+                }
+                Err(error) => return Err(error.of_read()),
+            };
             let tail = &self.end().tail;
             let verdict = judge::append(tail, &append, |id| Ok(found.get(&id).copied()));
             let (appended, base) = match verdict {
@@ -159,7 +167,7 @@ impl Turn<'_> {
     async fn digests(
         &self,
         known: &[(EventId, Version)],
-    ) -> Result<HashMap<EventId, Found>, StoreError> {
+    ) -> Result<HashMap<EventId, Found>, CallErrorOr> {
         if known.is_empty() {
             return Ok(HashMap::new());
         }
@@ -209,12 +217,18 @@ impl Turn<'_> {
                 Ok(if mine { Written::Done } else { Written::Lost })
             }
             Err(unknown @ CallError::Unknown { .. }) => {
-                // Invariant 8: only a position that is taken proves anything.
-                let before = self.end().age();
-                match self.catch_up(Some(&block)).await {
-                    Ok(true) => Ok(Written::Done),
-                    Ok(false) if self.end().age() > before => Ok(Written::Lost),
-                    Ok(false) | Err(_) => {
+                // Invariant 8: only what stands at the position proves anything. A blob that is
+                // gone proves nothing: the block may have stood in it.
+                match self.stands_at(&path, position, &block).await {
+                    Some(true) => {
+                        self.take_own(position, block)?;
+                        Ok(Written::Done)
+                    }
+                    Some(false) => {
+                        self.catch_up(None).await?;
+                        Ok(Written::Lost)
+                    }
+                    None => {
                         self.spare = None;
                         Err(unknown.of_write())
                     }
@@ -222,6 +236,13 @@ impl Turn<'_> {
             }
             Err(error) => Err(error.of_write()),
         }
+    }
+
+    /// Whether this very block stands at this position; none if nothing can be seen there.
+    async fn stands_at(&self, path: &str, position: u64, block: &Bytes) -> Option<bool> {
+        let range = position..position + block.len() as u64;
+        let part = self.store.container.get(path, range).await.ok()?;
+        (part.total > position).then(|| part.bytes.starts_with(block))
     }
 
     /// Takes note of a block that was written at the end.
@@ -258,6 +279,10 @@ impl Turn<'_> {
             let read = match position {
                 0 => match self.store.container.size(&path).await {
                     Ok(0) => break,
+                    Ok(size) if size > CATCH_UP_BYTES_MAX => {
+                        self.start_over().await?;
+                        break;
+                    }
                     Ok(size) => self.store.container.get(&path, 0..size).await,
                     Err(error) => Err(error),
                 },
@@ -309,7 +334,7 @@ impl Turn<'_> {
 
     /// Finds the stream anew and reads what a writer must know of it.
     async fn start_over(&mut self) -> Result<(), StoreError> {
-        *self.writer = None;
+        // Order: what was known stays until the new is there, also when the look fails.
         let writer = self.store.load_writer(self.stream).await?;
         *self.writer = Some(writer);
         self.is_fresh = true;

@@ -132,11 +132,22 @@ impl AzureBlobStore {
             if passes_over && found.len() > limit {
                 // The page that holds the place: again, and no further than it is needed.
                 let before = blobs.len() - found.len();
-                let listed = self.container.list(&names, marker, before + limit).await;
+                let listed = self.container.list(&names, marker.clone(), before + limit).await;
                 let page = listed.map_err(CallError::of_document_read)?;
                 let found = page.blobs.iter().filter_map(|blob| self.names.document(&blob.name));
                 let found = found.filter(|key| after.is_none_or(|after| key > after));
-                return Ok((found.take(limit).collect(), page.marker));
+                let found: Vec<DocumentKey> = found.collect();
+                // Names before were deleted in between: none may fall behind the marker unseen.
+                if found.len() > limit {
+                    continue;
+                }
+                passes_over = found.is_empty();
+                keys.extend(found);
+                if keys.len() >= limit || page.marker.is_none() {
+                    return Ok((keys, page.marker));
+                }
+                marker = page.marker;
+                continue;
             }
             passes_over &= found.is_empty();
             keys.extend(found);

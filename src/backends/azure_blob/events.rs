@@ -6,10 +6,12 @@ use async_trait::async_trait;
 
 use super::AzureBlobStore;
 use super::anchor::Anchor;
+use super::append::CallErrorOr;
 use super::container::Condition;
 use super::end::End;
 use super::error::CallError;
 use super::names::{ANCHOR, BlobName};
+use super::pages::check_not_removed;
 use super::window::{WINDOW_EVENTS, Window};
 use super::writer::Writer;
 use crate::domain::{CloseEvent, EventId, StreamHeader, StreamId};
@@ -84,7 +86,15 @@ impl EventStore for AzureBlobStore {
         }
         let found = match known.is_empty() {
             true => return Ok(vec![None; ids.len()]),
-            false => self.digests(stream, &end, &known).await?,
+            false => match self.digests(stream, &end, &known).await {
+                Ok(found) => found,
+                Err(CallErrorOr::Call(CallError::Missing)) => {
+                    check_not_removed(&entry.saw(self.find_end(stream).await?))?;
+                    let detail = format!("blobs of stream {stream} are missing");
+                    return Err(StoreError::Corrupt { detail });
+                }
+                Err(error) => return Err(error.of_read()),
+            },
         };
         Ok(ids.iter().map(|id| found.get(id).copied()).collect())
     }

@@ -69,8 +69,12 @@ impl AzureBlobStore {
                         }
                         return Ok(page(&end, from, read.events));
                     }
-                    // The stream was removed.
-                    Err(CallErrorOr::Call(CallError::Missing)) => {}
+                    // A blob that was there goes only with its stream, and not the newest first.
+                    Err(CallErrorOr::Call(CallError::Missing)) => {
+                        end = entry.saw(self.find_end(stream).await?);
+                        is_fresh = true;
+                        continue;
+                    }
                     Err(CallErrorOr::Call(error)) => return Err(error.of_read()),
                     Err(CallErrorOr::Store(error)) => return Err(error),
                 }
@@ -87,7 +91,7 @@ impl AzureBlobStore {
         stream: &StreamId,
         end: &End,
         known: &[(EventId, Version)],
-    ) -> Result<HashMap<EventId, Found>, StoreError> {
+    ) -> Result<HashMap<EventId, Found>, CallErrorOr> {
         let entry = self.streams.entry(stream);
         let mut wanted: Vec<Version> = known.iter().map(|(_, version)| *version).collect();
         wanted.sort_unstable();
@@ -99,11 +103,10 @@ impl AzureBlobStore {
             let together = together.take_while(|(version, offset)| **version == from.plus(*offset));
             let (events_max, bytes_max) = (together.count(), PAGE_BYTES_MAX);
             let range = ReadRange { from, events_max, bytes_max };
-            let read = self.events(stream, &entry, end, from, range).await;
-            let read = read.map_err(CallErrorOr::of_read)?;
+            let read = self.events(stream, &entry, end, from, range).await?;
             if read.events.is_empty() {
                 let detail = format!("version {from} of stream {stream} is missing");
-                return Err(StoreError::Corrupt { detail });
+                return Err(StoreError::Corrupt { detail }.into());
             }
             next += read.events.len();
             for (version, event) in (0..).map(|offset| from.plus(offset)).zip(read.events) {
@@ -271,7 +274,7 @@ impl Scan {
     }
 }
 
-fn check_not_removed(end: &End) -> Result<(), StoreError> {
+pub(super) fn check_not_removed(end: &End) -> Result<(), StoreError> {
     match &end.tail.closed {
         Some(close) if end.tail.removed => {
             Err(StoreError::Gone { head: end.tail.head, close: Box::new(close.clone()) })
