@@ -10,8 +10,11 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "helpers", "helper", "
 /// Hosts that the repository's text may point to. Everything else is somebody's machine.
 const PUBLIC_HOSTS: &[&str] = &[
     "127.0.0.1",
-    // As the settings of an account at Cosmos DB have it.
+    // As the settings of stores that others run have them.
+    "NAME.blob.core.windows.net",
     "NAME.documents.azure.com",
+    "s3.us-east-1.amazonaws.com",
+    "events.s3.us-east-1.amazonaws.com",
     "buf.build",
     "docs.rs",
     "example.com",
@@ -110,8 +113,10 @@ pub(crate) fn foreign_places(path: &str, text: &str) -> Vec<String> {
                 let is_host = |c: char| c.is_alphanumeric() || c == '.' || c == '-';
                 let end = rest.find(|c| !is_host(c)).unwrap_or(rest.len());
                 let host = rest[..end].trim_end_matches('.');
-                // A name without a dot is a placeholder: no machine of the world has one.
-                if host.contains('.') && !PUBLIC_HOSTS.contains(&host) {
+                // A name without a dot, or below the domain that is kept for examples, is a
+                // placeholder: no machine of the world has one.
+                let is_real = host.contains('.') && !host.ends_with(".example");
+                if is_real && !PUBLIC_HOSTS.contains(&host) {
                     found.push(format!("{place}: {host} is not among the hosts we point to"));
                 }
             }

@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn an_address_with_its_signature_is_never_told() {
-        let address = "error sending request for url (https://a.blob/x?sig=hush)";
+        let address = "error sending request for url (https://a.example/x?sig=hush)";
         let error = azure_core::Error::with_message(ErrorKind::Io, address);
         let told = format!("{:?}", CallError::of(error));
         assert!(!told.contains("hush"), "{told}");

@@ -204,9 +204,9 @@ mod tests {
 
     #[test]
     fn endpoint_and_container_are_enough_and_unknown_names_are_refused() {
-        let text = "endpoint = 'https://a.blob.core.windows.net'\ncontainer = 'events'";
+        let text = "endpoint = 'https://NAME.blob.core.windows.net'\ncontainer = 'events'";
         let options: AzureBlobOptions = toml::from_str(text).unwrap();
-        assert_eq!(options, AzureBlobOptions::at("https://a.blob.core.windows.net", "events"));
+        assert_eq!(options, AzureBlobOptions::at("https://NAME.blob.core.windows.net", "events"));
         assert_eq!(options.check(), []);
         assert!(toml::from_str::<AzureBlobOptions>(&format!("{text}\nkey = 'x'")).is_err());
     }
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn an_identity_is_not_sent_in_the_clear() {
-        let fields: Vec<String> = AzureBlobOptions::at("http://a.blob.core.windows.net", "events")
+        let fields: Vec<String> = AzureBlobOptions::at("http://name.example", "events")
             .check()
             .into_iter()
             .map(|fault| fault.field)
@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn the_account_is_read_from_the_endpoint() {
         let account = |endpoint: &str| AzureBlobOptions::at(endpoint, "events").account_name();
-        assert_eq!(account("https://one.blob.core.windows.net").as_deref(), Some("one"));
+        assert_eq!(account("https://one.example").as_deref(), Some("one"));
         assert_eq!(
             account("http://127.0.0.1:1/devstoreaccount1").as_deref(),
             Some("devstoreaccount1")

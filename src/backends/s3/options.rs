@@ -69,7 +69,7 @@ pub enum Addressing {
     /// `https://host/bucket/key`: works everywhere.
     #[default]
     Path,
-    /// `https://bucket.host/key`.
+    /// `https://bucket.host.example/key`.
     VirtualHost,
 }
 

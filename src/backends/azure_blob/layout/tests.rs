@@ -19,7 +19,7 @@ fn writer() -> Writer {
 }
 
 fn options(index_bytes: u64) -> AzureBlobOptions {
-    AzureBlobOptions { index_bytes, ..AzureBlobOptions::at("https://a.b", "events") }
+    AzureBlobOptions { index_bytes, ..AzureBlobOptions::at("https://a.example", "events") }
 }
 
 fn block_of(writer: &Writer, numbers: std::ops::Range<u64>, index_bytes: u64) -> Bytes {
