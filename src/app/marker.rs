@@ -52,34 +52,48 @@ impl MarkerError {
             Self::Unreadable { cause, .. } => cause.class(),
         }
     }
+
+    /// The store whose mark is wrong.
+    pub fn store(&self) -> &StoreName {
+        match self {
+            Self::OtherName { configured, .. } => configured,
+            Self::OtherDeployment { store, .. }
+            | Self::DocumentsMissing { store, .. }
+            | Self::Unreadable { store, .. } => store,
+        }
+    }
 }
 
-/// Checks the marks of all stores, and marks those that are new. Nothing is written before every
-/// mark that is there was found right. Answers the deployment.
-pub async fn check(
+/// The marks that are there, and the deployment that they name; none when all stores are new.
+pub struct Found {
+    by_store: BTreeMap<StoreName, Uuid>,
+    deployment: Option<Uuid>,
+}
+
+/// Checks the marks that are there, and writes nothing.
+pub async fn look(
     stores: &BTreeMap<&StoreName, &dyn DocumentStore>,
     home: &StoreName,
-    entropy: &dyn Entropy,
-) -> Result<Uuid, MarkerError> {
-    let mut found = BTreeMap::new();
+) -> Result<Found, MarkerError> {
+    let mut by_store = BTreeMap::new();
     for (name, store) in stores {
         if let Some(marker) = read(name, *store).await? {
             if marker.store != **name {
                 let (configured, found) = ((*name).clone(), marker.store);
                 return Err(MarkerError::OtherName { configured, found });
             }
-            found.insert((*name).clone(), marker.deployment);
+            by_store.insert((*name).clone(), marker.deployment);
         }
     }
-    let deployment = match (found.get(home), found.keys().next()) {
+    let deployment = match (by_store.get(home), by_store.keys().next()) {
         (Some(deployment), _) => *deployment,
         (None, Some(store)) => {
             let (store, home) = (store.clone(), home.clone());
             return Err(MarkerError::DocumentsMissing { store, home });
         }
-        (None, None) => entropy.uuid(),
+        (None, None) => return Ok(Found { by_store, deployment: None }),
     };
-    if let Some((store, other)) = found.iter().find(|(_, other)| **other != deployment) {
+    if let Some((store, other)) = by_store.iter().find(|(_, other)| **other != deployment) {
         return Err(MarkerError::OtherDeployment {
             store: store.clone(),
             home: home.clone(),
@@ -87,6 +101,18 @@ pub async fn check(
             expected: deployment,
         });
     }
+    Ok(Found { by_store, deployment: Some(deployment) })
+}
+
+/// Checks the marks of all stores, and marks those that are new. Nothing is written before every
+/// mark that is there was found right.
+pub async fn check(
+    stores: &BTreeMap<&StoreName, &dyn DocumentStore>,
+    home: &StoreName,
+    entropy: &dyn Entropy,
+) -> Result<Uuid, MarkerError> {
+    let Found { by_store: found, deployment } = look(stores, home).await?;
+    let deployment = deployment.unwrap_or_else(|| entropy.uuid());
     // Order: the home of the documents first, or a crash here would look like a lost home.
     let is_new = |name: &&StoreName| !found.contains_key(*name);
     let others = stores.keys().copied().filter(|name| *name != home);

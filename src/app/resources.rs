@@ -91,6 +91,47 @@ impl OpenError {
 }
 
 impl Resources {
+    /// Opens every store that the settings name as [`Self::open`] does, and closes it again:
+    /// for each why it does not open, all of them at once. Marks are read and not written.
+    pub async fn look(
+        config: &Config,
+        runtime: &Runtime,
+    ) -> Vec<(StoreName, Result<(), OpenError>)> {
+        let mut registry = Registry::default();
+        let calls = CallMetrics::new(&mut registry);
+        let opening = Opening { runtime, units: RequestUnitMetrics::new(&mut registry) };
+        let wakeups = Wakeups::new();
+        let opened = config.stores.iter().map(|store| {
+            let (opening, told) = (&opening, wakeups.of(&store.name));
+            let calls = calls.of(&store.name);
+            async move {
+                let backend = opening.open(store, &told).await?;
+                Ok(backend.behind_wrappers(&config.store_calls, runtime, &calls, told))
+            }
+        });
+        let opened: Vec<Result<Backend, OpenError>> = futures::future::join_all(opened).await;
+        let mut marks = BTreeMap::new();
+        for (store, backend) in config.stores.iter().zip(&opened) {
+            if let Ok(backend) = backend {
+                marks.insert(&store.name, &*backend.documents);
+            }
+        }
+        // A mark says something about the others: it takes all of them to be judged.
+        let wrong = match marks.len() == config.stores.len() {
+            true => marker::look(&marks, &config.documents.store).await.err(),
+            false => None,
+        };
+        let stores = config.stores.iter().map(|store| store.name.clone());
+        let mut found: Vec<(StoreName, Result<(), OpenError>)> =
+            stores.zip(opened.into_iter().map(|backend| backend.map(drop))).collect();
+        if let Some(wrong) = wrong
+            && let Some((_, outcome)) = found.iter_mut().find(|(name, _)| name == wrong.store())
+        {
+            *outcome = Err(wrong.into());
+        }
+        found
+    }
+
     /// Opens everything that the settings name, and checks that each store is the one it is taken
     /// for. What was opened before a failure is closed again.
     pub async fn open(

@@ -173,6 +173,17 @@ impl From<Verdict> for Failure {
     }
 }
 
+/// An error and what caused it, in one line.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
+}
+
 static EMPTY: BTreeMap<String, String> = BTreeMap::new();
 
 #[derive(Serialize)]

@@ -85,7 +85,7 @@ impl Command {
             Self::Migrate(arguments) => migrate::run(session, arguments).await,
             Self::Migrations(command) => migrations::run(session, command).await,
             Self::Health(arguments) => health::run(session, arguments).await,
-            Self::Config(command) => config::run(session, command),
+            Self::Config(command) => config::run(session, command).await,
             Self::Demo(arguments) => demo::run(session, arguments).await,
             Self::Completions(arguments) => completions::run(&arguments),
         }

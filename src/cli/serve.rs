@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::failure::Failure;
+use super::failure::{Failure, with_causes};
 use super::output::note;
 use super::session::Session;
 use super::settings::SettingsArguments;
@@ -84,13 +84,7 @@ pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
 
 fn refused(error: OpenError) -> Failure {
     let class = error.class();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    Failure::Start { text, class }
+    Failure::Start { text: with_causes(&error), class }
 }
 
 /// The first words of a server: where it listens, where its data lies, what to type next.

@@ -1,6 +1,8 @@
 //! What no command should be asked: a typed error, an exit code, and no panic.
 
-use crate::process::{Server, run_with, streamgate};
+use std::path::{Path, PathBuf};
+
+use crate::process::{Ended, Server, run_with, serve, streamgate};
 
 #[test]
 fn wrong_command_lines_are_told_before_anything_is_sent() {
@@ -145,4 +147,67 @@ fn all_faults_of_a_configuration_are_told_together() {
             assert!(ended.stderr.contains(part), "{part} in {ended:?}");
         }
     }
+}
+
+/// A file of settings with embedded stores, as `(name, folder)`, all below one folder.
+fn embedded_stores(folder: &Path, stores: &[(&str, &str)]) -> PathBuf {
+    let mut text = String::new();
+    for (name, place) in stores {
+        let place = folder.join(place);
+        let place = place.display();
+        text += &format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\n");
+        text += &format!("path = \"{place}\"\n");
+    }
+    let settings = folder.join("streamgate.toml");
+    std::fs::write(&settings, text).unwrap();
+    settings
+}
+
+fn check_connecting(settings: &Path, output: &str) -> Ended {
+    let mut check = streamgate();
+    check.args(["config", "check", "--connect", "--output", output, "--config"]).arg(settings);
+    run_with(check, b"")
+}
+
+#[test]
+fn every_store_that_does_not_open_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = embedded_stores(folder.path(), &[("hot", "hot"), ("cold", "cold")]);
+    let ended = check_connecting(&settings, "json").well();
+    assert_eq!(ended.json()["opened"][1]["opens"], true, "{ended:?}");
+
+    // Folders that hold somebody else's files.
+    for name in ["one", "two"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("diary.txt"), "mine").unwrap();
+    }
+    let stores = [("hot", "hot"), ("one", "one"), ("cold", "cold"), ("two", "two")];
+    let settings = embedded_stores(folder.path(), &stores);
+    let ended = check_connecting(&settings, "json").with(65);
+    let opened = ended.json()["opened"].clone();
+    let opens: Vec<bool> =
+        opened.as_array().unwrap().iter().map(|store| store["opens"] == true).collect();
+    assert_eq!(opens, [true, false, true, false], "{ended:?}");
+    assert_eq!(opened[3]["class"], "invalid", "{ended:?}");
+    assert!(opened[3]["problem"].as_str().unwrap().contains("no embedded store"), "{ended:?}");
+    let ended = check_connecting(&settings, "text").with(65);
+    assert!(ended.stdout.contains("\none ") && ended.stdout.contains("\ntwo "), "{ended:?}");
+    assert!(ended.stderr.contains("2 of 4 stores"), "{ended:?}");
+}
+
+/// The check meets a server's folders while it runs, and the marks that it left.
+#[test]
+fn stores_in_use_and_stores_that_were_swapped_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = embedded_stores(folder.path(), &[("hot", "hot"), ("cold", "cold")]);
+    check_connecting(&settings, "text").well();
+    let (mut server, _) = serve(folder.path());
+    let in_use = check_connecting(&settings, "text").with(69);
+    assert_eq!(in_use.stdout.matches("is in use").count(), 2, "{in_use:?}");
+    server.kill().unwrap();
+    server.wait().unwrap();
+    check_connecting(&settings, "text").well();
+    let settings = embedded_stores(folder.path(), &[("hot", "cold"), ("cold", "hot")]);
+    let swapped = check_connecting(&settings, "text").with(73);
+    assert!(swapped.stdout.contains("were two swapped?"), "{swapped:?}");
 }

@@ -116,3 +116,28 @@ async fn a_service_that_deletes_without_condition_is_found_out() {
     assert_eq!((listed.documents.len(), sweeper.requests().deletes() - before), (0, 1));
     store.put(&key, Bytes::from_static(b"2"), Precondition::Absent).await.unwrap();
 }
+
+/// What an operator sees: every store that cannot be used, with what is missing of each.
+#[test]
+fn a_check_of_the_configuration_names_what_every_store_misses() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = crate::service::variable("STREAMGATE_TEST_S3_ENDPOINT");
+    let store = |name: &str, endpoint: &str| {
+        format!(
+            "[[stores]]\nname = \"{name}\"\nkind = \"s3\"\nbucket = \"not-there\"\n\
+             prefix = \"{name}\"\nendpoint = \"{endpoint}\"\n\
+             access_key_id = \"test\"\nsecret_access_key = \"hush-hush\"\n"
+        )
+    };
+    let path = folder.path().join("streamgate.toml");
+    let text = store("hot", &endpoint) + &store("cold", "http://127.0.0.1:9");
+    std::fs::write(&path, text).unwrap();
+    let mut check = std::process::Command::new(env!("CARGO_BIN_EXE_streamgate"));
+    check.args(["config", "check", "--connect", "--config"]).arg(&path);
+    let ended = check.output().unwrap();
+    let stdout = String::from_utf8(ended.stdout).unwrap();
+    assert_eq!(ended.status.code(), Some(66), "as serve would end: {stdout}");
+    assert!(stdout.contains("create-bucket --bucket not-there"), "{stdout}");
+    assert!(stdout.contains("it cannot be reached"), "{stdout}");
+    assert!(!stdout.contains("hush-hush"), "{stdout}");
+}
