@@ -45,6 +45,11 @@ const OUTCOMES: usize = 2 + ErrorClass::ALL.len();
 const SERIES: usize = Method::ALL.len() * OUTCOMES;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Labels {
     method: &'static str,
     outcome: &'static str,
@@ -57,6 +62,7 @@ pub struct RpcMetrics {
     used: [OnceLock<Histogram>; SERIES],
     in_flight: Gauge,
     open_streams: Gauge,
+    session_requests: Family<SessionLabels, Counter>,
     connections: ConnectionMetrics,
 }
 
@@ -115,14 +121,25 @@ impl RpcMetrics {
             "Reads, follows, watches and sessions that were begun and have not ended",
             open_streams.clone(),
         );
+        let session_requests = Family::default();
+        registry.register(
+            metrics::SESSION_REQUESTS,
+            "Requests that were answered within sessions",
+            session_requests.clone(),
+        );
         let connections = ConnectionMetrics::default();
         connections.register(registry);
         let used = [const { OnceLock::new() }; SERIES];
-        Self { durations, used, in_flight, open_streams, connections }
+        Self { durations, used, in_flight, open_streams, session_requests, connections }
     }
 
     pub(crate) fn connections(&self) -> &ConnectionMetrics {
         &self.connections
+    }
+
+    pub(crate) fn session_request(&self, outcome: Outcome) {
+        let labels = SessionLabels { outcome: outcome.label() };
+        self.session_requests.get_or_create(&labels).inc();
     }
 
     fn gauge(&self, method: Method) -> &Gauge {

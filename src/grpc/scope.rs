@@ -148,6 +148,11 @@ impl Scope {
         &*self.0.shared.runtime.clock
     }
 
+    /// Notes how one of the many requests of a session ended.
+    pub(crate) fn note_session_request(&self, outcome: Outcome) {
+        self.0.shared.metrics.session_request(outcome);
+    }
+
     /// How the request ended. The first word counts.
     pub(crate) fn settle(&self, outcome: Outcome) {
         let _ = self.0.outcome.set(outcome);

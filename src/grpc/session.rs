@@ -197,6 +197,10 @@ impl Driver {
     fn answer(&self, answer: SessionAnswer<Tag>) -> v1::AppendSessionResponse {
         let SessionAnswer { tag, outcome } = answer;
         let sequence = tag.sequence;
+        self.scope.note_session_request(match &outcome {
+            Ok(_) => Outcome::Ok,
+            Err(error) => Outcome::Error(error.reason().class()),
+        });
         match (outcome, &tag.refused) {
             (Ok(outcome), _) => convert::to_appended(tag, outcome),
             (Err(_), Some(refused)) => {

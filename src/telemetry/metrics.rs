@@ -9,6 +9,8 @@ pub const SECONDS: [f64; 17] = [
 
 /// `method`, `outcome`: the time of a request to the end of its answer.
 pub const RPC_DURATION_SECONDS: &str = "rpc_duration_seconds";
+/// `outcome`: requests that were answered within sessions.
+pub const SESSION_REQUESTS: &str = "session_requests";
 /// Appends that met a closed stream and were done in its continuation.
 pub const APPENDS_REDIRECTED: &str = "appends_redirected";
 /// Time of appends to objects while they moved.

@@ -50,6 +50,11 @@ impl Client {
         }
     }
 
+    /// What this client does not wrap.
+    pub(crate) fn events(&self) -> EventStoreServiceClient<Channel> {
+        self.events.clone()
+    }
+
     pub(crate) async fn append(
         &self,
         object: &v1::ObjectRef,

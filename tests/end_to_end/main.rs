@@ -13,6 +13,7 @@ mod process;
 
 mod graceful_stop;
 mod permit_log;
+mod slow_peers;
 mod syncs;
 mod synthetic;
 mod torture;

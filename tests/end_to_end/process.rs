@@ -33,8 +33,17 @@ impl Folder {
 
     /// Starts a server; [`Server::ready`] waits until it serves.
     pub(crate) fn start(&self, tracing: &Tracing) -> Server {
+        self.start_as(tracing, "")
+    }
+
+    /// Starts a server with more settings of each store.
+    pub(crate) fn start_with(&self, store_settings: &str) -> Server {
+        self.start_as(&Tracing::Off, store_settings)
+    }
+
+    fn start_as(&self, tracing: &Tracing, store_settings: &str) -> Server {
         let config = self.path("streamgate.toml");
-        fs::write(&config, self.config_text()).unwrap();
+        fs::write(&config, self.config_text(store_settings)).unwrap();
         let ready_file = self.path("ready.json");
         if ready_file.exists() {
             fs::remove_file(&ready_file).unwrap();
@@ -62,13 +71,13 @@ impl Folder {
         fs::read_to_string(self.path("server.log")).unwrap_or_default()
     }
 
-    fn config_text(&self) -> String {
+    fn config_text(&self, store_settings: &str) -> String {
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\n\
              data_dir = {:?}\ngrace_period = \"{}ms\"\n\
              [migration]\nscan_interval = \"500ms\"\n\
-             [[stores]]\nname = \"hot\"\nkind = \"embedded\"\n\
-             [[stores]]\nname = \"cold\"\nkind = \"embedded\"\n",
+             [[stores]]\nname = \"hot\"\nkind = \"embedded\"\n{store_settings}\
+             [[stores]]\nname = \"cold\"\nkind = \"embedded\"\n{store_settings}",
             self.path("data"),
             self.grace_period.as_millis()
         )
@@ -141,6 +150,14 @@ impl Server {
             (log.len() > 0).then_some(())
         })
         .await;
+    }
+
+    /// Bytes that the process has in memory now.
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
     }
 
     /// No signal handler and no destructor runs.

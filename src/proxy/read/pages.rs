@@ -19,7 +19,7 @@ pub(super) enum Source {
     Stream { address: StreamAddress, base: Version },
 }
 
-/// A page, and whether the history ends with it for now.
+/// A page, and whether the history ended with it when it was read.
 pub(super) struct Fetched {
     pub(super) page: Page,
     /// It reaches the end of the last stream, and that stream is open.

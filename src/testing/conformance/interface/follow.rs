@@ -15,6 +15,13 @@ use crate::testing::conformance::wire::recorded;
 /// The longest that anything that must come is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Appends the events behind the first, one after the other.
+async fn write_one_by_one(object: &TestObject, events: u64) {
+    for number in 1..events {
+        object.append(vec![event(number)]).await;
+    }
+}
+
 /// A follow that is listened to.
 struct Follower {
     stream: Streaming<v1::ReadResponse>,
@@ -86,14 +93,7 @@ pub async fn a_follower_sees_no_gap_across_busy_moves(subject: InterfaceSubject)
     const EVENTS: u64 = 150;
     let object = subject.object_of(1).await;
     let mut follower = Follower::start(&object, None).await;
-    let writer = {
-        let object = object.clone();
-        async move {
-            for number in 1..EVENTS {
-                object.append(vec![event(number)]).await;
-            }
-        }
-    };
+    let writer = write_one_by_one(&object, EVENTS);
     let mover = {
         let object = object.clone();
         async move {
@@ -193,14 +193,7 @@ pub async fn a_follower_sees_no_gap_in_a_chain_of_both_kinds(subject: InterfaceS
     const EVENTS: u64 = 100;
     let object = subject.object_of(1).await;
     let mut follower = Follower::start(&object, None).await;
-    let writer = {
-        let object = object.clone();
-        async move {
-            for number in 1..EVENTS {
-                object.append(vec![event(number)]).await;
-            }
-        }
-    };
+    let writer = write_one_by_one(&object, EVENTS);
     let mover = {
         let object = object.clone();
         async move {
