@@ -208,3 +208,54 @@ fn send(
         (object, GroupAnswer { members, outcome })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::memory::MemoryStore;
+    use crate::domain::ExpectedVersion;
+    use crate::proxy::ProxyOptions;
+    use crate::runtime::{SystemClock, SystemEntropy};
+    use crate::testing::builders::{events, object};
+    use crate::testing::deployment::Deployment;
+    use crate::testing::faulty::FaultPlan;
+
+    fn request(number: u64) -> SessionRequest<u64> {
+        let object = object("1");
+        let command = AppendCommand {
+            object: object.clone(),
+            expected: ExpectedVersion::Any,
+            events: events(number..number + 1),
+            auto_retry_on_stream_closure: None,
+            deadline: None,
+        };
+        let (object, command) = (Some(object), Some(command));
+        SessionRequest { tag: number, object, command, after_failure: false }
+    }
+
+    #[tokio::test]
+    async fn a_session_is_full_until_an_answer_is_taken() {
+        let store = Arc::new(MemoryStore::new());
+        let stores = vec![("hot", store.clone() as Arc<dyn crate::store::EventStore>)];
+        let clock = Arc::new(SystemClock);
+        let mut deployment = Deployment::new(stores, store, clock, Arc::new(SystemEntropy));
+        for options in [
+            ProxyOptions { session_in_flight_max: 2, ..ProxyOptions::default() },
+            ProxyOptions { session_bytes_max: 2 * SLOT_BYTES, ..ProxyOptions::default() },
+        ] {
+            deployment.proxy_options = options;
+            let process = deployment.process("one", &FaultPlan::none());
+            let mut session = Session::new(process.proxy);
+            session.submit(request(0));
+            assert!(session.has_room());
+            session.submit(request(1));
+            assert!(!session.has_room());
+            while session.is_busy() {
+                session.progress().await;
+            }
+            assert!(!session.has_room(), "what is not heard still takes its place");
+            assert!(session.next_answer().is_some_and(|answer| answer.outcome.is_ok()));
+            assert!(session.has_room());
+        }
+    }
+}
