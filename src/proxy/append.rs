@@ -11,6 +11,7 @@ use crate::domain::{
 };
 use crate::lock::Held;
 use crate::runtime::{Backoff, Deadline, ToTheEnd};
+use crate::store::retry::doubt::append_is_settled_by;
 use crate::store::{Append, Appended, StoreError};
 
 /// An append as a client asked for it.
@@ -218,12 +219,15 @@ impl Attempt<'_> {
             | StoreError::Overloaded { .. }
             | StoreError::RateLimited { .. }
             | StoreError::TimedOut => Err(self.certain(ProxyError::from_store(address, error))),
-            // The store looked at the ids first and did not find them, in one step with this
-            // refusal; an earlier try that is still on its way will be refused as well.
-            StoreError::WrongExpectedVersion(wrong) if is_lost_for_good(wrong) => Err(wrong.into()),
-            StoreError::DuplicateEventId { .. } => Err(ProxyError::from_store(address, error)),
-            StoreError::WrongExpectedVersion(_)
-            | StoreError::AlreadyExists
+            // The store looked at the ids first, in one step with this refusal, as far as it knows
+            // them. What that says of an earlier try is the same here as below the store.
+            StoreError::WrongExpectedVersion(_) | StoreError::DuplicateEventId { .. } => {
+                let window = self.proxy.store_of(address)?.capabilities().event_id_window;
+                let settled = append_is_settled_by(&error, self.command.expected, window);
+                let error = ProxyError::from_store(address, error);
+                Err(if settled { error } else { self.certain(error) })
+            }
+            StoreError::AlreadyExists
             | StoreError::Gone { .. }
             | StoreError::NotClosed
             | StoreError::LimitExceeded(_)
@@ -277,16 +281,6 @@ impl Attempt<'_> {
             let retry_after = RETRY_AFTER;
             self.certain(ProxyError::DeadlinePassed { retry_after, passed })
         })
-    }
-}
-
-/// Heads only grow, so an expectation that the head has passed is never met again; one that is
-/// ahead of the head may still be.
-fn is_lost_for_good(wrong: WrongExpectedVersion) -> bool {
-    match wrong.expected {
-        ExpectedVersion::NoStream => true,
-        ExpectedVersion::Exact(version) => wrong.actual > Head::at(version),
-        ExpectedVersion::Any | ExpectedVersion::StreamExists => false,
     }
 }
 

@@ -6,7 +6,7 @@
 //! after an unknown outcome is subject to [`doubt`]. When the caller has given up, only what is in
 //! doubt is repeated, to settle it.
 
-mod doubt;
+pub(crate) mod doubt;
 
 use std::future::Future;
 use std::sync::Arc;

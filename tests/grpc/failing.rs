@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use streamgate::app::Resources;
 use streamgate::backends::memory::MemoryStore;
-use streamgate::domain::{CloseEvent, EventId, Reason, StreamHeader, StreamId};
+use streamgate::domain::{
+    CloseEvent, EventId, ExpectedVersion, Reason, StreamHeader, StreamId, WrongExpectedVersion,
+};
+use streamgate::grpc::v1;
 use streamgate::runtime::Runtime;
 use streamgate::store::{
     Append, Appended, Capabilities, Close, EventStore, Found, Page, ReadRange, Removed, StoreError,
     Stores, Tail, Wakeups,
 };
+use streamgate::testing::builders::events;
 use tonic::Code;
 
 use crate::kit::{Server, append, config, history, read, refused};
@@ -32,6 +36,26 @@ fn failure(payload: &[u8]) -> Option<StoreError> {
     }
 }
 
+impl Failing {
+    /// Does the append, loses its answer, and knows nothing of it when it is repeated, since
+    /// more has come than it remembers.
+    async fn append_and_forget(
+        &self,
+        stream: &StreamId,
+        append: Append,
+    ) -> Result<Appended, StoreError> {
+        let expected = append.expected;
+        if self.0.find(stream, &[append.events[0].event_id]).await?[0].is_some() {
+            let actual = self.0.tail(stream).await?.head;
+            return Err(WrongExpectedVersion { expected, actual }.into());
+        }
+        self.0.append(stream, append.clone()).await?;
+        let more = Append { expected: ExpectedVersion::Any, events: events(700..703), ..append };
+        self.0.append(stream, more).await?;
+        Err(StoreError::unknown("secret socket"))
+    }
+}
+
 #[tonic::async_trait]
 impl EventStore for Failing {
     async fn create(&self, stream: &StreamId, header: &StreamHeader) -> Result<(), StoreError> {
@@ -39,6 +63,9 @@ impl EventStore for Failing {
     }
 
     async fn append(&self, stream: &StreamId, append: Append) -> Result<Appended, StoreError> {
+        if append.events[0].payload == "forgotten" {
+            return self.append_and_forget(stream, append).await;
+        }
         match failure(&append.events[0].payload) {
             Some(error) => Err(error),
             None => self.0.append(stream, append).await,
@@ -74,7 +101,7 @@ impl EventStore for Failing {
     }
 
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        Capabilities { event_id_window: Some(1), ..self.0.capabilities() }
     }
 }
 
@@ -131,4 +158,16 @@ async fn a_panic_in_the_middle_of_a_read_ends_that_read_alone() {
     assert_eq!(broken.code(), Code::Internal, "{broken:?}");
     assert!(!format!("{broken:?}").contains("secret"), "{broken:?}");
     server.events.append(append("a", &["fine"])).await.expect("the connection lives on");
+}
+
+/// A store that knows only its newest events by id cannot tell a repetition from a conflict once
+/// they are out of its sight, so nobody may say that the append was not done.
+#[tokio::test]
+async fn what_a_store_may_have_forgotten_is_not_called_a_conflict() {
+    let mut server = failing_server().await;
+    server.events.append(append("a", &["fine"])).await.unwrap();
+    let mut request = append("a", &["forgotten"]);
+    let kind = Some(v1::expected_version::Kind::Exact(0));
+    request.expected_version = Some(v1::ExpectedVersion { kind });
+    refused(server.events.append(request).await, Code::Unknown, Reason::OutcomeUnknown);
 }

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 /// `window` is how many of the newest events the store knows by id. Ids are looked at first, in
 /// one step with the refusal, so every refusal that comes behind shows that they were not there,
 /// as far as the window reaches.
-pub(super) fn append_is_settled_by(
+pub(crate) fn append_is_settled_by(
     error: &StoreError,
     expected: ExpectedVersion,
     window: Option<u64>,
