@@ -55,6 +55,7 @@ fn texts() -> Vec<(String, String)> {
         "benches",
         "config",
         "docs",
+        "examples",
         "proto",
         "scripts",
         "src",
@@ -63,6 +64,9 @@ fn texts() -> Vec<(String, String)> {
     ];
     let mut files: Vec<PathBuf> =
         folders.iter().flat_map(|folder| files_below(&root().join(folder))).collect();
+    // What the examples install and generate is not ours.
+    let not_ours = ["node_modules", ".venv", "gen"];
+    files.retain(|path| !path.iter().any(|step| not_ours.iter().any(|name| step == *name)));
     let top = fs::read_dir(root()).expect("the root can be read");
     files.extend(top.map(|entry| entry.expect("the root can be read").path()).filter(|path| {
         let is_ours = path.extension().is_some_and(|extension| {
