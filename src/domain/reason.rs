@@ -37,8 +37,6 @@ pub enum Reason {
     OutcomeUnknown,
     RateLimited,
     TooManyInFlight,
-    Unauthenticated,
-    PermissionDenied,
     UnsupportedByStore,
     VerificationFailed,
     CorruptData,
@@ -47,12 +45,10 @@ pub enum Reason {
     CloseTimeout,
     /// Ends a migration: the gap did not shrink, and the strategy was to fail.
     NotConverging,
-    /// Ends a migration: its transformation refused an event.
-    TransformationFailed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 30] = [
         Self::InvalidArgument,
         Self::EventTooLarge,
         Self::BatchTooLarge,
@@ -77,15 +73,12 @@ impl Reason {
         Self::OutcomeUnknown,
         Self::RateLimited,
         Self::TooManyInFlight,
-        Self::Unauthenticated,
-        Self::PermissionDenied,
         Self::UnsupportedByStore,
         Self::VerificationFailed,
         Self::CorruptData,
         Self::Internal,
         Self::CloseTimeout,
         Self::NotConverging,
-        Self::TransformationFailed,
     ];
 
     /// The word in `ErrorInfo.reason` and in stored records.
@@ -115,15 +108,12 @@ impl Reason {
             Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
             Self::RateLimited => "RATE_LIMITED",
             Self::TooManyInFlight => "TOO_MANY_IN_FLIGHT",
-            Self::Unauthenticated => "UNAUTHENTICATED",
-            Self::PermissionDenied => "PERMISSION_DENIED",
             Self::UnsupportedByStore => "UNSUPPORTED_BY_STORE",
             Self::VerificationFailed => "VERIFICATION_FAILED",
             Self::CorruptData => "CORRUPT_DATA",
             Self::Internal => "INTERNAL",
             Self::CloseTimeout => "CLOSE_TIMEOUT",
             Self::NotConverging => "NOT_CONVERGING",
-            Self::TransformationFailed => "TRANSFORMATION_FAILED",
         }
     }
 
@@ -139,8 +129,7 @@ impl Reason {
             | Self::TargetNotEmpty
             | Self::TargetDiverged
             | Self::InvalidTransition
-            | Self::NotConverging
-            | Self::TransformationFailed => ErrorClass::Refused,
+            | Self::NotConverging => ErrorClass::Refused,
             Self::ObjectNotFound
             | Self::MigrationNotFound
             | Self::StoreNotFound
@@ -153,8 +142,6 @@ impl Reason {
             }
             Self::OutcomeUnknown => ErrorClass::OutcomeUnknown,
             Self::RateLimited | Self::TooManyInFlight => ErrorClass::Overloaded,
-            Self::Unauthenticated => ErrorClass::Unauthenticated,
-            Self::PermissionDenied => ErrorClass::Forbidden,
             Self::UnsupportedByStore => ErrorClass::Unsupported,
             Self::VerificationFailed | Self::CorruptData => ErrorClass::Corrupt,
             Self::Internal => ErrorClass::Bug,
@@ -181,7 +168,7 @@ mod tests {
     #[test]
     fn every_reason_is_listed_once_and_has_one_spelling_everywhere() {
         let distinct: std::collections::HashSet<Reason> = Reason::ALL.into_iter().collect();
-        let last = Reason::TransformationFailed as usize;
+        let last = Reason::NotConverging as usize;
         assert_eq!((distinct.len(), last + 1), (Reason::ALL.len(), Reason::ALL.len()));
         for reason in Reason::ALL {
             assert_eq!(Reason::parse(reason.as_str()), Some(reason));
