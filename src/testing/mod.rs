@@ -9,4 +9,5 @@ pub mod history;
 pub mod lying;
 pub mod parallel;
 pub mod planted;
+pub mod troubled;
 pub mod virtual_clock;

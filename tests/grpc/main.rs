@@ -5,6 +5,7 @@
 mod bad_input;
 mod connections;
 mod envelope;
+mod errors;
 mod events;
 mod failing;
 mod kit;
