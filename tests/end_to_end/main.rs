@@ -11,6 +11,8 @@ mod in_process;
 mod moving;
 mod process;
 
+#[cfg(feature = "servers")]
+mod browser;
 mod graceful_stop;
 mod permit_log;
 mod slow_peers;

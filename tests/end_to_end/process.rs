@@ -20,11 +20,19 @@ const LOG_LINES: usize = 30;
 pub(crate) struct Folder {
     folder: TempDir,
     grace_period: Duration,
+    sections: String,
 }
 
 impl Folder {
     pub(crate) fn new(grace_period: Duration) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), grace_period }
+        let folder = tempfile::tempdir().unwrap();
+        Self { folder, grace_period, sections: String::new() }
+    }
+
+    /// With more sections of settings.
+    #[cfg(feature = "servers")]
+    pub(crate) fn with_sections(self, sections: String) -> Self {
+        Self { sections, ..self }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -75,11 +83,12 @@ impl Folder {
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\n\
              data_dir = {:?}\ngrace_period = \"{}ms\"\n\
-             [migration]\nscan_interval = \"500ms\"\n\
+             [migration]\nscan_interval = \"500ms\"\n{}\
              [[stores]]\nname = \"hot\"\nkind = \"embedded\"\n{store_settings}\
              [[stores]]\nname = \"cold\"\nkind = \"embedded\"\n{store_settings}",
             self.path("data"),
-            self.grace_period.as_millis()
+            self.grace_period.as_millis(),
+            self.sections
         )
     }
 }
