@@ -76,7 +76,10 @@ pub async fn look(
     home: &StoreName,
 ) -> Result<Found, MarkerError> {
     let mut by_store = BTreeMap::new();
-    for (name, store) in stores {
+    // Order: the home of the documents last. It is marked first, so that one who looks while
+    // another process marks everything never sees others with a mark and the home without.
+    let others = stores.iter().filter(|(name, _)| **name != home);
+    for (name, store) in others.chain(stores.iter().filter(|(name, _)| **name == home)) {
         if let Some(marker) = read(name, *store).await? {
             if marker.store != **name {
                 let (configured, found) = ((*name).clone(), marker.store);
@@ -111,15 +114,25 @@ pub async fn check(
     home: &StoreName,
     entropy: &dyn Entropy,
 ) -> Result<Uuid, MarkerError> {
-    let Found { by_store: found, deployment } = look(stores, home).await?;
-    let deployment = deployment.unwrap_or_else(|| entropy.uuid());
-    // Order: the home of the documents first, or a crash here would look like a lost home.
-    let is_new = |name: &&StoreName| !found.contains_key(*name);
-    let others = stores.keys().copied().filter(|name| *name != home);
-    for name in std::iter::once(home).chain(others).filter(is_new) {
-        write(name, stores[name], deployment).await?;
+    // Each new round means that another process has marked a store, so they come to an end.
+    'again: loop {
+        let Found { by_store: found, deployment } = look(stores, home).await?;
+        let deployment = deployment.unwrap_or_else(|| entropy.uuid());
+        // Order: the home of the documents first, or a crash here would look like a lost home.
+        // Whoever marks it decides the deployment.
+        let is_new = |name: &&StoreName| !found.contains_key(*name);
+        let others = stores.keys().copied().filter(|name| *name != home);
+        for name in std::iter::once(home).chain(others).filter(is_new) {
+            match write(name, stores[name], deployment).await {
+                Ok(()) => {}
+                Err(MarkerError::Unreadable { cause: DocumentError::Conflict, .. }) => {
+                    continue 'again;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        return Ok(deployment);
     }
-    Ok(deployment)
 }
 
 async fn read(name: &StoreName, store: &dyn DocumentStore) -> Result<Option<Marker>, MarkerError> {
@@ -141,9 +154,16 @@ async fn write(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+
     use super::*;
     use crate::backends::memory::MemoryStore;
+    use crate::documents::{Document, Etag, ListedDocuments};
     use crate::runtime::SystemEntropy;
+    use crate::runtime::entropy::SeededEntropy;
 
     async fn check_as(stores: &[(&str, &MemoryStore)], home: &str) -> Result<(), MarkerError> {
         let names: Vec<StoreName> =
@@ -173,6 +193,78 @@ mod tests {
         let mixed = check_as(&[("hot", &hot), ("cold", &cold), ("other", &other)], "hot").await;
         assert!(matches!(mixed, Err(MarkerError::OtherDeployment { .. })), "{mixed:?}");
         check_as(&[("third", &other)], "third").await.unwrap();
+    }
+
+    /// Story: three proxies were started at once on an empty database. Each found no mark and went
+    /// to write one; the slower ones found that "the document has changed" and did not start.
+    #[tokio::test]
+    async fn proxies_that_start_at_once_on_new_stores_agree() {
+        let names = ["cold", "hot", "warm"].map(|name| StoreName::new(name).unwrap());
+        for (seed, home) in (0..60).zip(names.iter().cycle()) {
+            let entropy = Arc::new(SeededEntropy::new(seed));
+            let parting = names.each_ref().map(|_| Parting {
+                inner: Arc::new(MemoryStore::new()),
+                entropy: Arc::clone(&entropy),
+            });
+            let stores: BTreeMap<&StoreName, &dyn DocumentStore> = names
+                .iter()
+                .zip(&parting)
+                .map(|(name, store)| (name, store as &dyn DocumentStore))
+                .collect();
+            let started = (0..5).map(|_| check(&stores, home, &SystemEntropy));
+            let agreed = futures::future::try_join_all(started).await;
+            let agreed = agreed.unwrap_or_else(|error| panic!("seed {seed}, {home}: {error:?}"));
+            assert!(agreed.windows(2).all(|pair| pair[0] == pair[1]), "{home}: {agreed:?}");
+        }
+    }
+
+    /// Lets others run for a while before and after each call.
+    struct Parting {
+        inner: Arc<MemoryStore>,
+        entropy: Arc<SeededEntropy>,
+    }
+
+    impl Parting {
+        async fn part(&self) {
+            for _ in 0..self.entropy.below(8) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    #[async_trait]
+    impl DocumentStore for Parting {
+        async fn get(&self, key: &DocumentKey) -> Result<Option<Document>, DocumentError> {
+            self.part().await;
+            let found = self.inner.get(key).await;
+            self.part().await;
+            found
+        }
+
+        async fn put(
+            &self,
+            key: &DocumentKey,
+            body: Bytes,
+            precondition: Precondition,
+        ) -> Result<Etag, DocumentError> {
+            self.part().await;
+            let put = self.inner.put(key, body, precondition).await;
+            self.part().await;
+            put
+        }
+
+        async fn list(
+            &self,
+            prefix: &DocumentKey,
+            after: Option<&DocumentKey>,
+            limit: usize,
+        ) -> Result<ListedDocuments, DocumentError> {
+            self.inner.list(prefix, after, limit).await
+        }
+
+        async fn delete(&self, key: &DocumentKey, etag: &Etag) -> Result<(), DocumentError> {
+            self.inner.delete(key, etag).await
+        }
     }
 
     #[tokio::test]
