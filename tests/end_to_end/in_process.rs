@@ -11,13 +11,9 @@ use streamgate::config::{Config, Layers};
 use streamgate::domain::Timestamp;
 use streamgate::runtime::{Clock, Runtime, SystemClock};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::client::Client;
-
-/// New objects begin in the first one.
-pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
+use crate::permits::STORES;
 
 pub(crate) struct InProcess {
     app: App,
@@ -45,15 +41,7 @@ impl InProcess {
     /// A counter as the metrics endpoint tells it.
     pub(crate) async fn counter(&self, name: &str) -> u64 {
         let address = self.app.http_address().expect("metrics are served");
-        let mut connection = TcpStream::connect(address).await.unwrap();
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        connection.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).await.unwrap();
-        let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        let value = value.unwrap_or_else(|| panic!("no {name} among the metrics:\n{answer}"));
-        value.trim().parse().unwrap()
+        crate::metrics::counter(address, name).await
     }
 
     /// Nothing in flight may be left to cut off.

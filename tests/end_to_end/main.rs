@@ -1,14 +1,18 @@
 //! Whole servers through real clients: real input that moves while it is written, processes that
 //! are killed, syncs that are counted.
 //!
-//! Reading order: `client` (what a client says), `moving` (an object that moves under its
-//! writer), `in_process` and `process` (two ways to have a server); then the tests.
+//! Reading order: `client` (what a client says), `ledger` (what clients were told), `moving` (an
+//! object that moves under its writer), `permits` (real input), `in_process` and `process` (two
+//! ways to have a server), `metrics`; then the tests.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 
 mod client;
 mod in_process;
+mod ledger;
+mod metrics;
 mod moving;
+mod permits;
 mod process;
 
 #[cfg(feature = "servers")]

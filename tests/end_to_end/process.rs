@@ -50,8 +50,13 @@ impl Folder {
     }
 
     fn start_as(&self, tracing: &Tracing, store_settings: &str) -> Server {
+        self.start_configured(tracing, &self.config_text(store_settings))
+    }
+
+    /// Starts a server with these settings.
+    pub(crate) fn start_configured(&self, tracing: &Tracing, settings: &str) -> Server {
         let config = self.path("streamgate.toml");
-        fs::write(&config, self.config_text(store_settings)).unwrap();
+        fs::write(&config, settings).unwrap();
         let ready_file = self.path("ready.json");
         if ready_file.exists() {
             fs::remove_file(&ready_file).unwrap();
@@ -129,21 +134,29 @@ pub(crate) struct Server {
     log: PathBuf,
 }
 
-#[derive(Deserialize)]
-struct Ready {
-    grpc: SocketAddr,
+/// Where a server listens.
+#[derive(Clone, Copy, Deserialize)]
+pub(crate) struct Addresses {
+    pub(crate) grpc: SocketAddr,
+    /// Fleets alone ask for metrics.
+    #[cfg(feature = "servers")]
+    pub(crate) http: SocketAddr,
 }
 
 impl Server {
     /// The address that it serves gRPC on.
     pub(crate) async fn ready(&mut self) -> SocketAddr {
+        self.addresses().await.grpc
+    }
+
+    /// Waits until it serves.
+    pub(crate) async fn addresses(&mut self) -> Addresses {
         until("the server is ready", async || {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("the server ended with {status}\n{}", last_lines(&self.log));
             }
             let text = fs::read(&self.ready_file).ok()?;
-            let ready: Ready = serde_json::from_slice(&text).expect("it is written whole");
-            Some(ready.grpc)
+            Some(serde_json::from_slice(&text).expect("it is written whole"))
         })
         .await
     }
@@ -181,9 +194,13 @@ impl Server {
 
     /// Asks it to stop, as an operator would.
     pub(crate) fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
-        assert!(told.success(), "kill -TERM {pid}: {told}");
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        let told = Command::new("kill").args([&signal, &pid]).status().unwrap();
+        assert!(told.success(), "kill {signal} {pid}: {told}");
     }
 
     pub(crate) async fn exit_status(mut self) -> ExitStatus {

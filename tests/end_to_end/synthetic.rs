@@ -9,8 +9,9 @@ use streamgate::runtime::entropy::SeededEntropy;
 use streamgate::runtime::{Clock, Entropy, SystemClock};
 
 use crate::client::{Client, assert_same};
-use crate::in_process::{FallingClock, InProcess, STORES};
+use crate::in_process::{FallingClock, InProcess};
 use crate::moving::Move;
+use crate::permits::STORES;
 
 const MIB: usize = 1024 * 1024;
 

@@ -4,10 +4,9 @@
 //!
 //! `STREAMGATE_SEED` repeats the choices of a run; the moments of a machine it cannot repeat.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use streamgate::grpc::v1;
@@ -18,7 +17,8 @@ use tokio::sync::watch;
 use tokio::task::{JoinSet, LocalSet};
 use tonic::Status;
 
-use crate::client::{Client, assert_same, has_ended, reason, soon, until};
+use crate::client::{Client, has_ended, reason, soon, until};
+use crate::ledger::{Company, Ledger, event};
 use crate::process::{Folder, Server, Tracing};
 
 const ROUNDS: u64 = 20;
@@ -28,40 +28,6 @@ const STORES: [&str; 2] = ["hot", "cold"];
 /// The most that is acknowledged, and the most states of migrations that are seen, before a kill.
 const APPENDS_PER_ROUND_MAX: u64 = 250;
 const STATES_PER_ROUND_MAX: u64 = 60;
-
-/// What the clients of one object were told.
-struct Ledger {
-    object: v1::ObjectRef,
-    acknowledged: Mutex<BTreeMap<u64, v1::NewEvent>>,
-}
-
-impl Ledger {
-    /// The version that whatever is sent from now on must at least get.
-    fn floor(&self) -> u64 {
-        let acknowledged = self.acknowledged.lock().unwrap();
-        acknowledged.last_key_value().map_or(0, |(version, _)| version + 1)
-    }
-
-    fn acknowledge(&self, floor: u64, events: &[v1::NewEvent], answer: &v1::AppendResponse) {
-        let object = &self.object;
-        let count = answer.last_version + 1 - answer.first_version;
-        assert_eq!(count, events.len() as u64, "{object:?}: {answer:?}");
-        assert!(answer.first_version >= floor, "{object:?}: {answer:?} below {floor}");
-        let mut acknowledged = self.acknowledged.lock().unwrap();
-        for (version, event) in (answer.first_version..).zip(events) {
-            let before = acknowledged.insert(version, event.clone());
-            assert!(before.is_none(), "{object:?}: {version} was acknowledged twice");
-        }
-    }
-
-    /// Every version once, as it was acknowledged.
-    fn events(&self) -> Vec<v1::NewEvent> {
-        let acknowledged = self.acknowledged.lock().unwrap();
-        let contiguous = acknowledged.keys().copied().eq(0..acknowledged.len() as u64);
-        assert!(contiguous, "{:?}: versions were given away and not acknowledged", self.object);
-        acknowledged.values().cloned().collect()
-    }
-}
 
 /// A server, and which of all that there were.
 #[derive(Clone, Copy)]
@@ -85,12 +51,8 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let ledger = |number: u64| Ledger {
-            object: v1::ObjectRef { object_name: "order".into(), object_id: number.to_string() },
-            acknowledged: Mutex::default(),
-        };
         Self {
-            ledgers: (0..OBJECTS).map(ledger).collect(),
+            ledgers: (0..OBJECTS).map(Ledger::new).collect(),
             life: watch::Sender::new(None),
             appends: watch::Sender::new(0),
             states: watch::Sender::new(0),
@@ -156,13 +118,6 @@ impl Connection {
     }
 }
 
-/// Whether other writers write the same object.
-#[derive(Clone, Copy, PartialEq)]
-enum Company {
-    Alone,
-    Others,
-}
-
 /// Appends without pause until told to stop, each append until it is answered.
 async fn write(world: Arc<World>, object: usize, company: Company, seed: u64) {
     let entropy = SeededEntropy::new(seed);
@@ -170,13 +125,7 @@ async fn write(world: Arc<World>, object: usize, company: Company, seed: u64) {
     let mut connection = Connection::new(&world);
     while !world.writers_stop.load(Ordering::Relaxed) {
         let events: Vec<_> = (0..=entropy.below(4)).map(|_| event(&entropy)).collect();
-        let floor = ledger.floor();
-        // Alone, it knows where the next one goes, and a repetition must be told the same.
-        let expected = match (company, floor.checked_sub(1)) {
-            (Company::Others, _) => None,
-            (Company::Alone, None) => Some(Expected::NoStream(())),
-            (Company::Alone, Some(head)) => Some(Expected::Exact(head)),
-        };
+        let (floor, expected) = (ledger.floor(), ledger.expected(company));
         let answer = connection.append(&ledger.object, expected, &events).await;
         if answer.replay {
             world.replays.fetch_add(1, Ordering::Relaxed);
@@ -188,16 +137,6 @@ async fn write(world: Arc<World>, object: usize, company: Company, seed: u64) {
             let same = (again.first_version, again.last_version, again.replay);
             assert_eq!(same, (answer.first_version, answer.last_version, true), "told before");
         }
-    }
-}
-
-fn event(entropy: &dyn Entropy) -> v1::NewEvent {
-    let words = (0..entropy.below(64)).flat_map(|_| entropy.next_u64().to_le_bytes());
-    v1::NewEvent {
-        event_id: entropy.uuid().to_string(),
-        event_type: "Tortured".into(),
-        payload: words.collect::<Vec<u8>>().into(),
-        ..Default::default()
     }
 }
 
@@ -440,7 +379,7 @@ async fn settled(world: &World, client: &Client) -> Vec<v1::Migration> {
 async fn check_objects(world: &World, client: &Client) {
     for ledger in &world.ledgers {
         let history = client.read(&ledger.object).await.unwrap();
-        assert_same(&ledger.object, &history, &ledger.events());
+        ledger.check(&history);
         let object = client.object(&ledger.object).await.unwrap();
         let active = object.chain.last().expect("an object has a stream");
         assert_eq!(active.last_version, None, "{object:?}: the active stream is closed");
