@@ -37,7 +37,7 @@ pub struct MigrationOptions {
     pub events_per_second_max: Option<u64>,
     /// None: no limit.
     pub bytes_per_second_max: Option<u64>,
-    /// Events and bytes of a page; a page is what is held in memory.
+    /// Events and bytes of a page; two of them are held in memory.
     pub page_events_max: usize,
     pub page_bytes_max: usize,
 }

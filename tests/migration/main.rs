@@ -5,5 +5,6 @@
 mod chains;
 mod crash_matrix;
 mod kit;
+mod pages;
 mod races;
 mod scenarios;

@@ -3,7 +3,7 @@
 
 use super::{Performed, Performer, failed, store_trouble};
 use crate::domain::reason::Reason;
-use crate::domain::{Checksum, Event, Head, StreamRef, Version};
+use crate::domain::{Checksum, CloseEvent, Event, Head, StreamRef, Version};
 use crate::migration::machine::Machine;
 use crate::migration::record::Failure;
 use crate::migration::steps::{Copied, Outcome};
@@ -17,12 +17,48 @@ enum Side<'a> {
     Target(&'a StreamRef),
 }
 
+/// A page of the source, and what the source looked like when it was read.
+pub(super) struct SourcePage {
+    first: Version,
+    pub(super) events: Vec<Event>,
+    /// The source's checksum after it.
+    pub(super) after: Checksum,
+    head: Head,
+    closed: Option<CloseEvent>,
+}
+
+impl SourcePage {
+    /// Before anything is read.
+    pub(super) const fn none() -> Self {
+        let (first, after, head) = (Version::FIRST, Checksum::START, Head::NONE);
+        Self { first, events: Vec::new(), after, head, closed: None }
+    }
+
+    /// More was there behind it.
+    pub(super) fn ends_before_head(&self) -> bool {
+        let next = self.first.plus(self.events.len() as u64);
+        !self.events.is_empty() && next < self.head.next() && self.closed.is_none()
+    }
+}
+
 /// The checksum of a stretch of history; none if the side ends before.
 type Chained = Result<Option<Checksum>, ChainTrouble>;
 
-enum ChainTrouble {
+pub(super) enum ChainTrouble {
     Store(StoreError),
     Refused(Failure),
+}
+
+impl From<StoreError> for ChainTrouble {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Failure> for ChainTrouble {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure)
+    }
 }
 
 impl From<ChainTrouble> for Performed {
@@ -36,31 +72,43 @@ impl From<ChainTrouble> for Performed {
 
 impl Performer {
     pub(super) async fn read_source(&mut self, machine: &Machine, at: Copied) -> Performed {
+        let page = match self.take_ahead(at) {
+            Some(page) => page,
+            None => match self.fetch_source(machine, at).await {
+                Ok(page) => page,
+                Err(trouble) => return trouble.into(),
+            },
+        };
+        let (count, after, head) = (page.events.len() as u64, page.after, page.head);
+        let closed = page.closed.clone().map(Box::new);
+        self.page = page;
+        Ok(Outcome::SourcePage { count, after, head, closed })
+    }
+
+    pub(super) async fn fetch_source(
+        &self,
+        machine: &Machine,
+        at: Copied,
+    ) -> Result<SourcePage, ChainTrouble> {
         let (source_store, source) = self.source()?;
         let holder = self.source_of(at.next)?;
         let range = self.page_range(machine, at.next)?;
-        let read = self.store(&holder.address)?.read(&holder.address.stream_id, range).await;
-        let Page { first, mut events, head, closed } = match read {
-            Ok(page) => page,
-            Err(error) => return store_trouble(error),
-        };
+        let store = self.store(&holder.address)?;
+        let page = store.read(&holder.address.stream_id, range).await?;
+        let Page { first, mut events, head, closed } = page;
         cut_to_fit(&mut events, range.bytes_max);
         let after = at.source.chain_all(first, &events);
-        let count = events.len() as u64;
         let (head, closed) = if holder.address == source.address {
             (head.max(Head::before(source.base)), closed)
         } else {
             if events.is_empty() {
-                return Err(ends_early(&holder, at.next));
+                return Err(ends_early(&holder, at.next).into());
             }
             // An older stream was closed long ago; whether this migration goes on, the source says.
-            match source_store.tail(&source.address.stream_id).await {
-                Ok(tail) => (tail.head_from(source.base), tail.closed),
-                Err(error) => return store_trouble(error),
-            }
+            let tail = source_store.tail(&source.address.stream_id).await?;
+            (tail.head_from(source.base), tail.closed)
         };
-        self.page = events;
-        Ok(Outcome::SourcePage { count, after, head, closed: closed.map(Box::new) })
+        Ok(SourcePage { first, events, after, head, closed })
     }
 
     /// The stream of the chain up to the source from which a version is read.
@@ -139,15 +187,15 @@ impl Performer {
         let (mut next, mut checksum) = (from, start);
         while next < to {
             let holder = match side {
-                Side::Source => self.source_of(next).map_err(ChainTrouble::Refused)?,
+                Side::Source => self.source_of(next)?,
                 Side::Target(target) => target.clone(),
             };
-            let store = self.store(&holder.address).map_err(ChainTrouble::Refused)?;
+            let store = self.store(&holder.address)?;
             let left = usize::try_from(to.0 - next.0).unwrap_or(usize::MAX);
             let events_max = options.page_events_max.min(left);
             let range = ReadRange { from: next, events_max, bytes_max: options.page_bytes_max };
-            let read = store.read(&holder.address.stream_id, range).await;
-            let Page { first, events, .. } = read.map_err(ChainTrouble::Store)?;
+            let page = store.read(&holder.address.stream_id, range).await?;
+            let Page { first, events, .. } = page;
             if events.is_empty() {
                 return Ok(None);
             }

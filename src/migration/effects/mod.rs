@@ -3,8 +3,9 @@
 //! copied) is held here and nowhere else.
 //!
 //! Reading order: this file (which effect is which call, and waiting), [`documents`], [`history`]
-//! (reading), [`streams`], [`proof`].
+//! (reading), [`ahead`], [`streams`], [`proof`].
 
+mod ahead;
 mod documents;
 mod history;
 mod proof;
@@ -13,6 +14,8 @@ mod streams;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::ahead::Ahead;
+use self::history::SourcePage;
 use super::MigrationError;
 use super::journal::{Journal, StoredRecord};
 use super::machine::Machine;
@@ -21,7 +24,7 @@ use super::steps::{Effect, Outcome};
 use super::throttle::Throttle;
 use crate::documents::{DocumentError, ObjectDocuments, StoredObject};
 use crate::domain::reason::Reason;
-use crate::domain::{Event, Head, StreamAddress, StreamRef, Version};
+use crate::domain::{Head, StreamAddress, StreamRef, Version};
 use crate::lock::Pauses;
 use crate::runtime::Runtime;
 use crate::store::{EventStore, StoreError, Stores};
@@ -41,7 +44,9 @@ pub struct Performer {
     world: World,
     pub stored: StoredRecord,
     document: Option<StoredObject>,
-    page: Vec<Event>,
+    page: SourcePage,
+    /// The page that follows it.
+    ahead: Option<Ahead>,
     throttle: Throttle,
     /// Until when appends are held back, on the monotonic clock.
     held_until: Option<Duration>,
@@ -61,7 +66,8 @@ impl Performer {
             world,
             stored,
             document: None,
-            page: Vec::new(),
+            page: SourcePage::none(),
+            ahead: None,
             throttle,
             held_until: None,
             certificate: None,
@@ -81,7 +87,7 @@ impl Performer {
 
     /// Bytes of the page that was appended last.
     pub fn page_bytes(&self) -> u64 {
-        self.page.iter().map(|event| event.size() as u64).sum()
+        self.page.events.iter().map(|event| event.size() as u64).sum()
     }
 
     pub async fn perform(&mut self, machine: &Machine, effect: &Effect) -> Outcome {

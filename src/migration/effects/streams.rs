@@ -58,7 +58,7 @@ impl Performer {
     pub(super) async fn append_target(&mut self, machine: &Machine, at: Copied) -> Performed {
         let (store, target) = self.target(machine)?;
         let clock = Arc::clone(&self.world.runtime.clock);
-        let events = self.page.len() as u64;
+        let events = self.page.events.len() as u64;
         let wait = self.throttle.spend(&*clock, events, self.page_bytes());
         if !wait.is_zero() && !self.holds_source() {
             clock.sleep(wait).await;
@@ -68,11 +68,16 @@ impl Performer {
             made_by: Some(machine.plan().migration),
             base: Self::base(machine),
             expected: ExpectedVersion::exactly(Head::before(at.next)),
-            events: self.page.clone(),
+            events: self.page.events.clone(),
         };
-        let began = clock.monotonic();
-        let answer = store.append(&target.stream_id, append).await;
-        let rest = self.throttle.after_page(clock.monotonic().saturating_sub(began));
+        let appending = async {
+            let began = clock.monotonic();
+            let answer = store.append(&target.stream_id, append).await;
+            (answer, clock.monotonic().saturating_sub(began))
+        };
+        let ((answer, took), ahead) = tokio::join!(appending, self.read_ahead(machine, at));
+        self.ahead = ahead;
+        let rest = self.throttle.after_page(took);
         if !rest.is_zero() && !self.holds_source() {
             clock.sleep(rest).await;
         }
