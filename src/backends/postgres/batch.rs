@@ -16,7 +16,7 @@ use crate::store::judge::{self, AppendVerdict};
 use crate::store::{Append, Appended, Found, StoreError};
 
 /// The most that PostgreSQL takes with a notification.
-const HEARD_BYTES_MAX: usize = 7_999;
+pub(super) const HEARD_BYTES_MAX: usize = 7_999;
 
 /// An append that waits to be part of a transaction.
 pub(super) struct Queued {
@@ -169,7 +169,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn int4(number: usize) -> i32 {
+pub(super) fn int4(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::batch::{self, Patience, Queued, Told};
 use super::connections::Connections;
 use super::error::Failure;
+use super::one;
 use super::options::PostgresOptions;
 use super::statements::Statements;
 use crate::domain::StreamId;
@@ -177,6 +178,16 @@ impl Drop for Served<'_> {
 impl Asked {
     /// Answers everybody, now or after another look.
     async fn settle(self: &Arc<Self>, batch: Vec<Queued>) {
+        if let [queued] = batch.as_slice() {
+            match self.ask_for_one(queued).await {
+                Ok(Some(appended)) => {
+                    return batch.into_iter().for_each(|queued| queued.answer(Ok(appended)));
+                }
+                // Nothing was done; the whole statement says why, or does it after all.
+                Ok(None) => {}
+                Err(failure) => return tell_all(batch, failure),
+            }
+        }
         match self.ask(&self.connections, Patience::PassOver, &batch).await {
             Ok(told) => {
                 for (queued, told) in batch.into_iter().zip(told) {
@@ -223,7 +234,18 @@ impl Asked {
         batch: &[Queued],
     ) -> Result<Vec<Told>, Failure> {
         let channel = self.channel.as_deref();
-        let asking = batch::ask(connections, &self.statements, channel, patience, batch);
+        self.in_time(batch::ask(connections, &self.statements, channel, patience, batch)).await
+    }
+
+    async fn ask_for_one(&self, queued: &Queued) -> Result<Option<Appended>, Failure> {
+        let channel = self.channel.as_deref();
+        self.in_time(one::ask(&self.connections, &self.statements, channel, queued)).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        asking: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
         let deadline = Deadline::after(&*self.clock, self.answer_timeout);
         let answer = deadline.bound(&*self.clock, asking).await;
         answer.unwrap_or_else(|late| Err(Failure::Lost(late.into())))
