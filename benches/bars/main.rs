@@ -19,6 +19,8 @@ mod growth;
 mod load;
 mod memory;
 mod migrate;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod read;
 mod report;
 mod served;
@@ -88,7 +90,7 @@ impl Scale {
 /// What is measured on one proxy, with the name by which it is asked for.
 type Group = (&'static str, fn(&Bench, &mut Report) -> Result<(), Failure>);
 
-const GROUPS: [Group; 9] = [
+const GROUPS: &[Group] = &[
     ("append", append::run),
     ("session", session::run),
     ("read", read::run),
@@ -98,7 +100,13 @@ const GROUPS: [Group; 9] = [
     ("bystanders", bystanders::run),
     ("growth", growth::run),
     ("memory", memory::run),
+    #[cfg(feature = "postgres")]
+    ("postgres", postgres::run),
 ];
+
+/// The server that the group `postgres` talks to, as a superuser: `scripts/services up postgres`
+/// starts one and tells its address in this variable.
+pub(crate) const POSTGRES_URL: &str = "STREAMGATE_TEST_POSTGRES_URL";
 
 /// What every group is given.
 pub(crate) struct Bench {
@@ -155,5 +163,17 @@ fn parse(arguments: Vec<String>) -> Result<(Scale, Vec<Group>), Failure> {
         })?;
         groups.push(*group);
     }
-    Ok((scale, if groups.is_empty() { GROUPS.to_vec() } else { groups }))
+    if groups.is_empty() {
+        groups = GROUPS.iter().filter(|(name, _)| can_run(name)).copied().collect();
+    }
+    Ok((scale, groups))
+}
+
+/// Who asks for everything is told what is left out; who asks for a group gets its error.
+fn can_run(group: &str) -> bool {
+    let can = group != "postgres" || std::env::var_os(POSTGRES_URL).is_some();
+    if !can {
+        eprintln!("LEFT OUT: {group}, for {POSTGRES_URL} is not set");
+    }
+    can
 }

@@ -17,7 +17,7 @@ use crate::{Bench, Failure};
 
 const SMALL_EVENTS: u64 = 6;
 const SMALL_AT_A_TIME: usize = 64;
-const LONG_PER_SECOND: f64 = 100_000.0;
+pub(crate) const LONG_PER_SECOND: f64 = 100_000.0;
 const SMALL_PER_SECOND: f64 = 2_000.0;
 /// Streams that are copied by the plain loop, and by migrations.
 const REPEATS: usize = 3;
@@ -42,7 +42,8 @@ async fn long(
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for number in 0..REPEATS {
         let began = Instant::now();
-        plain_copy(&*served.store(FIRST), &*served.store(SECOND), "long", number).await?;
+        let streams = plain_streams("long", number)?;
+        plain_copy(&*served.store(FIRST), &*served.store(SECOND), &streams).await?;
         plain.push(events as f64 / began.elapsed().as_secs_f64());
         let began = Instant::now();
         move_to(clients, load::object("long", number), SECOND).await?;
@@ -69,7 +70,7 @@ async fn small(
     let (first, second) = (served.store(FIRST), served.store(SECOND));
     let plain = at_a_time(objects, move |_, number| {
         let (first, second) = (Arc::clone(&first), Arc::clone(&second));
-        async move { plain_copy(&*first, &*second, "small", number).await }
+        async move { plain_copy(&*first, &*second, &plain_streams("small", number)?).await }
     })
     .await?;
     let clients = clients.clone();
@@ -150,20 +151,23 @@ async fn move_by(
     }
 }
 
+/// The first stream of an object, and where the plain loop copies it.
+pub(crate) fn plain_streams(name: &str, number: usize) -> Result<[StreamId; 2], Failure> {
+    let source = StreamId::new(format!("{name}/{number:07}/0000000000"))?;
+    Ok([source, StreamId::new(format!("plain/{name}/{number:07}"))?])
+}
+
 /// Copies a stream page by page, as a script would: no record, no checksum, no cut-over.
-async fn plain_copy(
+pub(crate) async fn plain_copy(
     from: &dyn EventStore,
     to: &dyn EventStore,
-    name: &str,
-    number: usize,
+    [source, target]: &[StreamId; 2],
 ) -> Result<(), Failure> {
-    let source = StreamId::new(format!("{name}/{number:07}/0000000000"))?;
-    let target = StreamId::new(format!("plain/{name}/{number:07}"))?;
-    to.create(&target, &from.tail(&source).await?.header).await?;
+    to.create(target, &from.tail(source).await?.header).await?;
     let mut next = Version::FIRST;
     loop {
         let range = ReadRange { from: next, events_max: 1_000, bytes_max: 4 * 1024 * 1024 };
-        let page = from.read(&source, range).await?;
+        let page = from.read(source, range).await?;
         let (after, is_last) = (page.next(), page.reaches_head());
         let append = Append {
             made_by: None,
@@ -171,7 +175,7 @@ async fn plain_copy(
             expected: ExpectedVersion::exactly(Head::before(next)),
             events: page.events,
         };
-        to.append(&target, append).await?;
+        to.append(target, append).await?;
         if is_last {
             return Ok(());
         }

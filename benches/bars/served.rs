@@ -1,5 +1,6 @@
 //! A proxy on two stores in a fresh folder, on a runtime of its own.
 
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +40,15 @@ pub(crate) fn folder() -> std::io::Result<TempDir> {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// The settings of a server in a folder, on ports of the system's choice, before those of stores.
+pub(crate) fn server_settings(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "[server]\nlisten = '127.0.0.1:0'\nhttp_listen = '127.0.0.1:0'\ndata_dir = '{folder}'\n\
+         [log]\nfilter = 'warn'\n"
+    )
+}
+
 /// Two stores in a folder, ports of the system's choice. `engine` is added to the settings of
 /// stores that have an engine.
 pub(crate) fn settings(stores: StoreKind, folder: &Path, engine: &str) -> String {
@@ -46,10 +56,9 @@ pub(crate) fn settings(stores: StoreKind, folder: &Path, engine: &str) -> String
         StoreKind::Embedded => ("embedded", engine),
         StoreKind::Memory => ("memory", ""),
     };
-    let folder = folder.display();
+    let server = server_settings(folder);
     format!(
-        "[server]\nlisten = '127.0.0.1:0'\nhttp_listen = '127.0.0.1:0'\ndata_dir = '{folder}'\n\
-         [log]\nfilter = 'warn'\n\
+        "{server}\
          [[stores]]\nname = '{FIRST}'\nkind = '{kind}'\n{more}\
          [[stores]]\nname = '{SECOND}'\nkind = '{kind}'\n{more}"
     )
@@ -58,7 +67,13 @@ pub(crate) fn settings(stores: StoreKind, folder: &Path, engine: &str) -> String
 impl Served {
     pub(crate) fn start(stores: StoreKind) -> Result<Self, Failure> {
         let folder = folder()?;
-        let file = Some((folder.path().join("settings.toml"), settings(stores, folder.path(), "")));
+        let settings = settings(stores, folder.path(), "");
+        Self::start_with(folder, settings)
+    }
+
+    /// A proxy with these settings, which may name the folder.
+    pub(crate) fn start_with(folder: TempDir, settings: String) -> Result<Self, Failure> {
+        let file = Some((folder.path().join("settings.toml"), settings));
         let config = Config::assemble(Layers { file, ..Layers::default() })?;
         let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let (app, resources) = threads.block_on(async {
@@ -72,6 +87,20 @@ impl Served {
         })?;
         let address = app.grpc_address();
         Ok(Self { threads, resources, app: Some(app), address, _folder: folder })
+    }
+
+    /// Calls to stores and documents since the start, as the proxy's own metrics count them.
+    pub(crate) fn store_calls(&self) -> Result<u64, Failure> {
+        let address = self.app.as_ref().and_then(App::http_address).ok_or("no metrics served")?;
+        let mut peer = std::net::TcpStream::connect(address)?;
+        peer.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        peer.read_to_string(&mut text)?;
+        let counts = text
+            .lines()
+            .filter(|line| line.starts_with("streamgate_store_call_duration_seconds_count"))
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        Ok(counts.sum())
     }
 
     /// A store as the proxy sees it, to be asked without the proxy.
