@@ -78,6 +78,7 @@ pub fn registry() -> Registry {
 /// One running proxy.
 pub struct App {
     runtime: Runtime,
+    drain_delay: Duration,
     grace_period: Duration,
     grpc_address: SocketAddr,
     http_address: Option<SocketAddr>,
@@ -140,6 +141,7 @@ impl App {
             grace_period: config.server.grace_period,
             grpc_address: listeners.grpc.local_addr()?,
             http_address: listeners.http.as_ref().map(TcpListener::local_addr).transpose()?,
+            drain_delay: config.server.drain_delay,
             health: server.health.clone(),
             readiness: Readiness::default(),
             proxy,
@@ -204,11 +206,19 @@ impl App {
         self.runtime.shutdown.begun().await;
     }
 
-    /// Order: say so; take nothing new and let what is in flight end (the server does both, and
-    /// ends watches with a status that invites to connect again); migrations record where they
-    /// are and release their locks; then nobody waits any longer.
+    /// Order: say so, and go on until those who spread requests have heard it; take nothing new
+    /// and let what is in flight end (the server does both, and ends watches with a status that
+    /// invites to connect again); migrations record where they are and release their locks; then
+    /// nobody waits any longer.
     pub async fn stop(self) -> Stopped {
-        self.readiness.set(false);
+        self.readiness.leave();
+        self.health.serving(false).await;
+        let clock = &*self.runtime.clock;
+        tokio::select! {
+            biased;
+            () = self.runtime.shutdown.begun() => {}
+            () = clock.sleep(self.drain_delay) => {}
+        }
         self.health.stop().await;
         self.runtime.shutdown.begin();
         let clock = &*self.runtime.clock;

@@ -55,7 +55,7 @@ impl Probe {
         let documents = std::sync::Arc::clone(&self.resources.documents);
         let key = DocumentKey::deployment();
         let is_ready = self.within_patience(async { documents.get(&key).await.is_ok() }).await;
-        self.readiness.set(is_ready && !self.runtime.shutdown.has_begun());
+        self.readiness.set(is_ready);
     }
 
     async fn within_patience(&self, question: impl Future<Output = bool>) -> bool {

@@ -60,6 +60,9 @@ pub struct ServerSettings {
     pub insecure: bool,
     /// Where stores lie that name no path.
     pub data_dir: PathBuf,
+    /// How long a stop is announced before it begins.
+    #[serde(with = "duration_text")]
+    pub drain_delay: Duration,
     /// The longest that a stop waits for what is in flight.
     #[serde(with = "duration_text")]
     pub grace_period: Duration,
@@ -77,6 +80,7 @@ impl Default for ServerSettings {
             data_dir: PathBuf::from("streamgate-data"),
             grace_period: Duration::from_secs(20),
             health_interval: Duration::from_secs(5),
+            drain_delay: Duration::ZERO,
         }
     }
 }

@@ -12,17 +12,28 @@ use axum::routing::get;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 
-/// Whether requests are taken. Copies share it.
+/// Whether requests should be sent here. Copies share it.
 #[derive(Clone, Debug, Default)]
-pub struct Readiness(Arc<AtomicBool>);
+pub struct Readiness(Arc<Standing>);
+
+#[derive(Debug, Default)]
+struct Standing {
+    is_ready: AtomicBool,
+    is_leaving: AtomicBool,
+}
 
 impl Readiness {
     pub fn set(&self, is_ready: bool) {
-        self.0.store(is_ready, Ordering::Release);
+        self.0.is_ready.store(is_ready, Ordering::Release);
+    }
+
+    /// For good, whatever is set after that.
+    pub fn leave(&self) {
+        self.0.is_leaving.store(true, Ordering::Release);
     }
 
     pub fn is_ready(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.0.is_ready.load(Ordering::Acquire) && !self.0.is_leaving.load(Ordering::Acquire)
     }
 }
 
@@ -63,5 +74,21 @@ async fn ready(State(shown): State<Shown>) -> impl IntoResponse {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_is_not_ready_again() {
+        let readiness = Readiness::default();
+        assert!(!readiness.is_ready());
+        readiness.set(true);
+        assert!(readiness.clone().is_ready());
+        readiness.leave();
+        readiness.set(true);
+        assert!(!readiness.is_ready());
     }
 }

@@ -1,16 +1,20 @@
 //! A graceful stop: what is in flight ends, what watches is let go, what is new is refused.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use streamgate::app::Stopped;
 use streamgate::domain::ObjectKey;
 use streamgate::grpc::v1;
+use streamgate::grpc::v1::event_store_service_client::EventStoreServiceClient;
 use streamgate::lock::Pauses;
 use tonic::Code;
+use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::kit::{Server, append};
+use crate::kit::{Server, append, get};
 use crate::migrations::migrate;
 
 fn key(id: &str) -> ObjectKey {
@@ -38,6 +42,64 @@ async fn an_append_in_flight_ends_and_the_stop_waits_for_it() {
     pauses.resume(&key("a")).await.unwrap();
     held.await.unwrap().expect("what was in flight ends well");
     assert_eq!(stop.await.unwrap(), Stopped::InTime);
+}
+
+async fn health_of(channel: &Channel) -> ServingStatus {
+    let mut health = HealthClient::new(channel.clone());
+    health.check(HealthCheckRequest::default()).await.unwrap().into_inner().status()
+}
+
+#[tokio::test]
+async fn a_stop_is_announced_while_everything_is_still_served() {
+    let settings = "[server]\ndrain_delay = '1h'\nhealth_interval = '100ms'";
+    let mut server = Server::with(&[settings]).await;
+    let mut watch = HealthClient::new(server.channel.clone());
+    let mut watch = watch.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let first = watch.message().await.unwrap().unwrap();
+    assert_eq!(first.status(), ServingStatus::Serving);
+    server.events.append(append("a", &["x"])).await.unwrap();
+    assert!(server.http("/readyz").await.starts_with("HTTP/1.1 200"));
+    let (grpc, http) = (server.app.grpc_address(), server.app.http_address().unwrap());
+    let mut stop = std::pin::pin!(server.app.stop());
+
+    let meanwhile = async {
+        let told = watch.message().await.unwrap().unwrap();
+        assert_eq!(told.status(), ServingStatus::NotServing);
+        let new = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+        assert_eq!(health_of(&new).await, ServingStatus::NotServing);
+        let mut events = EventStoreServiceClient::new(new);
+        // The stores are asked again and again, and their answers make nobody ready any more.
+        let looks = asked(http).await;
+        while asked(http).await == looks {
+            events.append(append("a", &["y"])).await.expect("it is served until the delay is over");
+        }
+        assert!(get(http, "/readyz").await.starts_with("HTTP/1.1 503"));
+        server.events.append(append("a", &["z"])).await.expect("on the old connection as well");
+    };
+    tokio::select! {
+        biased;
+        stopped = &mut stop => panic!("it did not wait: {stopped:?}"),
+        () = meanwhile => {}
+    }
+}
+
+/// How often the stores were asked for what is not there, which is how health asks.
+async fn asked(http: SocketAddr) -> Vec<String> {
+    let metrics = get(http, "/metrics").await;
+    let counts = metrics.lines().filter(|line| {
+        line.starts_with("streamgate_store_call_duration_seconds_count")
+            && line.contains("\"tail\"")
+            && line.contains("not_found")
+    });
+    counts.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn when_the_delay_is_over_the_stop_goes_on_by_itself() {
+    let server = Server::with(&["[server]\ndrain_delay = '50ms'"]).await;
+    let address = server.app.grpc_address();
+    assert_eq!(server.app.stop().await, Stopped::InTime);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "nobody listens");
 }
 
 #[tokio::test]
