@@ -13,7 +13,9 @@ WORKDIR /data
 VOLUME /data
 
 # Reachable from outside the container, though nothing is encrypted: publish the ports to a network
-# that you trust, or put something in front that ends TLS.
+# that you trust, or mount certificates and name them: STREAMGATE_SERVER__TLS__CERT_FILE and
+# STREAMGATE_SERVER__TLS__KEY_FILE. For the health check then say STREAMGATE_SERVER=https://...,
+# STREAMGATE_TLS_CA_FILE and STREAMGATE_TLS_SERVER_NAME.
 ENV STREAMGATE_SERVER__LISTEN=0.0.0.0:7400 \
     STREAMGATE_SERVER__HTTP_LISTEN=0.0.0.0:7401 \
     STREAMGATE_SERVER__INSECURE=true \

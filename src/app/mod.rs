@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::{Config, ServerSettings};
 use crate::documents::ObjectDocuments;
-use crate::grpc::{self, Health, RpcMetrics, ServerParts};
+use crate::grpc::{self, Health, RpcMetrics, ServerParts, Tls};
 use crate::lock::Owner;
 use crate::migration::{Journal, MigrationParts, Migrations};
 use crate::proxy::{Proxy, ProxyParts};
@@ -102,6 +102,8 @@ impl App {
     /// Starts to serve. Returns once requests are taken.
     pub async fn start(parts: AppParts) -> io::Result<Self> {
         let AppParts { config, runtime, resources, listeners, mut registry } = parts;
+        let tls = Tls::load(&config.server.tls, &runtime, &mut registry);
+        let tls = tls.map_err(|fault| io::Error::other(fault.within("server.tls")))?;
         let moves = Arc::new(MoveWatch::default());
         moves.register(&mut registry);
         let objects = ObjectDocuments::new(Arc::clone(&resources.documents));
@@ -136,12 +138,13 @@ impl App {
             metrics: RpcMetrics::new(&mut registry),
             health: Health::default(),
             deployment: resources.deployment,
+            tls,
         };
         let mut app = Self {
+            drain_delay: config.server.drain_delay,
             grace_period: config.server.grace_period,
             grpc_address: listeners.grpc.local_addr()?,
             http_address: listeners.http.as_ref().map(TcpListener::local_addr).transpose()?,
-            drain_delay: config.server.drain_delay,
             health: server.health.clone(),
             readiness: Readiness::default(),
             proxy,
@@ -221,7 +224,6 @@ impl App {
         }
         self.health.stop().await;
         self.runtime.shutdown.begin();
-        let clock = &*self.runtime.clock;
         let deadline = Deadline::after(clock, self.grace_period);
         if deadline.bound(clock, self.runtime.shutdown.ended()).await.is_ok() {
             return Stopped::InTime;

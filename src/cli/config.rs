@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, with_causes};
 use super::output::{Format, Output, answer};
+use super::serve::check_files;
 use super::session::Session;
 use super::settings::SettingsArguments;
 use crate::app::{OpenError, Resources};
@@ -29,7 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Open every store as `serve` would, and say of each what is missing.
+    /// Read the files of certificates and open every store as `serve` would, and say of each
+    /// store what is missing.
     #[arg(long)]
     connect: bool,
 }
@@ -74,6 +76,9 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
         Command::Check(arguments) => {
             let config = arguments.settings.load()?;
             let stores = config.stores.iter().map(|store| store.name.to_string()).collect();
+            if arguments.connect {
+                check_files(&config)?;
+            }
             let found = match arguments.connect {
                 true => Resources::look(&config, &Runtime::system()).await,
                 false => Vec::new(),

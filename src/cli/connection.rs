@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Endpoint, Uri};
 use tonic::{Request, Response, Status};
 
 use super::failure::Failure;
+use super::line::Line;
 use super::session::Session;
+use super::trust::Trust;
 use super::verdict::{Effect, Origin, Verdict};
 use crate::domain::ErrorClass;
 use crate::grpc::v1::event_store_service_client::EventStoreServiceClient;
@@ -50,7 +52,7 @@ impl Patience {
 
 /// One connection to one server. It is made when first used, and again when it broke.
 pub(crate) struct Connection {
-    channel: Channel,
+    line: Line,
     runtime: Runtime,
     timeout: Duration,
     repeats: AtomicU64,
@@ -62,28 +64,28 @@ impl Connection {
     }
 
     pub(crate) fn to(server: &str, session: &Session) -> Result<Self, Failure> {
-        let endpoint = endpoint(server)
+        let address = Address::parse(server)
             .map_err(|problem| Failure::Configuration { problems: vec![problem] })?;
         Ok(Self {
-            channel: endpoint.connect_lazy(),
+            line: address.line(&session.trust)?,
             runtime: session.runtime.clone(),
             timeout: session.timeout,
             repeats: AtomicU64::new(0),
         })
     }
 
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
+    pub(crate) fn line(&self) -> Line {
+        self.line.clone()
     }
 
-    pub(crate) fn events(&self) -> EventStoreServiceClient<Channel> {
-        EventStoreServiceClient::new(self.channel())
+    pub(crate) fn events(&self) -> EventStoreServiceClient<Line> {
+        EventStoreServiceClient::new(self.line())
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
 
-    pub(crate) fn migrations(&self) -> MigrationServiceClient<Channel> {
-        MigrationServiceClient::new(self.channel()).max_decoding_message_size(MESSAGE_BYTES_MAX)
+    pub(crate) fn migrations(&self) -> MigrationServiceClient<Line> {
+        MigrationServiceClient::new(self.line()).max_decoding_message_size(MESSAGE_BYTES_MAX)
     }
 
     /// How often a call was sent again.
@@ -212,25 +214,59 @@ impl Retry {
     }
 }
 
-fn endpoint(server: &str) -> Result<Endpoint, String> {
-    let wrong = |why: &str| {
-        format!("--server or STREAMGATE_SERVER: {server}: {why}; like http://127.0.0.1:7400")
-    };
-    let url = match server.split_once("://") {
-        None => format!("http://{server}"),
-        Some(("http", _)) => server.to_owned(),
-        Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not spoken here"))),
-    };
-    let endpoint = Endpoint::from_shared(url).map_err(|error| wrong(&error.to_string()))?;
-    Ok(endpoint
-        .user_agent(concat!("streamgate-cli/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| wrong(&error.to_string()))?
-        .connect_timeout(CONNECT_TIMEOUT)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES)
-        .http2_keep_alive_interval(KEEP_ALIVE)
-        .keep_alive_timeout(KEEP_ALIVE)
-        .keep_alive_while_idle(true))
+/// The port of addresses that name none.
+const HTTPS_PORT: u16 = 443;
+
+/// Where a server is, and how it is spoken to.
+struct Address {
+    endpoint: Endpoint,
+    /// Host and port of a server that is spoken to with TLS.
+    encrypted: Option<(String, u16)>,
+}
+
+impl Address {
+    fn parse(server: &str) -> Result<Self, String> {
+        let wrong = |why: &str| {
+            format!("--server or STREAMGATE_SERVER: {server}: {why}; like http://127.0.0.1:7400")
+        };
+        let (is_encrypted, authority) = match server.split_once("://") {
+            None => (false, server),
+            Some(("http", authority)) => (false, authority),
+            Some(("https", authority)) => (true, authority),
+            Some((scheme, _)) => return Err(wrong(&format!("{scheme} is not spoken here"))),
+        };
+        // The library would encrypt by itself what goes to https, and not say what went wrong.
+        let endpoint = Endpoint::from_shared(format!("http://{authority}"));
+        let mut endpoint = endpoint.map_err(|error| wrong(&error.to_string()))?;
+        let mut encrypted = None;
+        if is_encrypted {
+            let origin: Uri = server.parse().map_err(|_| wrong("it is no address"))?;
+            let host = origin.host().unwrap_or_default();
+            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+            encrypted = Some((host, origin.port_u16().unwrap_or(HTTPS_PORT)));
+            endpoint = endpoint.origin(origin);
+        }
+        let endpoint = endpoint
+            .user_agent(concat!("streamgate-cli/", env!("CARGO_PKG_VERSION")))
+            .map_err(|error| wrong(&error.to_string()))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(2 * WINDOW_BYTES)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .keep_alive_while_idle(true);
+        Ok(Self { endpoint, encrypted })
+    }
+
+    fn line(&self, trust: &Trust) -> Result<Line, Failure> {
+        match (&self.encrypted, trust.flag()) {
+            (Some((host, port)), _) => {
+                Ok(Line::encrypted(&self.endpoint, host, *port, trust.encryption(host)?))
+            }
+            (None, Some(flag)) => Err(Failure::usage(format!("{flag} is for servers at https://"))),
+            (None, None) => Ok(Line::plain(&self.endpoint)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -258,10 +294,19 @@ mod tests {
 
     #[test]
     fn servers_are_named_with_or_without_a_scheme() {
-        assert!(endpoint("http://127.0.0.1:7400").is_ok());
-        assert_eq!(endpoint("localhost:1").unwrap().uri().to_string(), "http://localhost:1/");
-        for bad in ["https://127.0.0.1:1", "unix:///a", "http://", "a b"] {
-            assert!(endpoint(bad).is_err(), "{bad}");
+        let plain = |server| Address::parse(server).unwrap().endpoint.uri().to_string();
+        assert_eq!(plain("http://127.0.0.1:7400"), "http://127.0.0.1:7400/");
+        assert_eq!(plain("localhost:1"), "http://localhost:1/");
+        for (server, host, port) in [
+            ("https://localhost:1", "localhost", 1),
+            ("https://proxy.example", "proxy.example", 443),
+            ("https://[::1]:7400", "::1", 7400),
+        ] {
+            let address = Address::parse(server).unwrap();
+            assert_eq!(address.encrypted, Some((host.to_owned(), port)), "{server}");
+        }
+        for bad in ["ftp://127.0.0.1:1", "unix:///a", "http://", "https://", "a b"] {
+            assert!(Address::parse(bad).is_err(), "{bad}");
         }
     }
 

@@ -28,7 +28,7 @@ struct Health<'a> {
 /// Asks once: who checks health wants to know what is, not what may be soon.
 pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
     let connection = Connection::open(session)?;
-    let mut client = HealthClient::new(connection.channel());
+    let mut client = HealthClient::new(connection.line());
     let mut request =
         tonic::Request::new(HealthCheckRequest { service: arguments.service.clone() });
     request.set_timeout(session.timeout);

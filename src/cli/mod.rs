@@ -1,7 +1,7 @@
 //! The command line: a gRPC client like any other, one file a command.
 //!
 //! Data goes to stdout, everything else to stderr. Reading order: [`exit`], [`failure`],
-//! [`session`], [`connection`], then the commands.
+//! [`session`], [`trust`], [`line`], [`connection`], then the commands.
 
 mod append;
 mod completions;
@@ -13,6 +13,7 @@ mod exit;
 mod failure;
 mod health;
 mod import;
+mod line;
 mod migrate;
 mod migrations;
 mod object_path;
@@ -23,6 +24,7 @@ mod read;
 mod serve;
 mod session;
 mod settings;
+mod trust;
 mod values;
 mod verdict;
 mod watch;

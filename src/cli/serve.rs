@@ -33,7 +33,13 @@ struct Addresses {
 }
 
 pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), Failure> {
+    if let Some(flag) = session.trust.flag() {
+        let problem = format!("{flag} is for clients; the server's own files are in [server.tls]");
+        return Err(Failure::usage(problem));
+    }
     let config = arguments.settings.load()?;
+    // Order: before a store is opened.
+    check_files(&config)?;
     config
         .log
         .set_up()
@@ -82,6 +88,14 @@ pub(crate) async fn run(session: &Session, arguments: Arguments) -> Result<(), F
     }
 }
 
+/// That the files of `[server.tls]` hold what they should, each fault with its setting and file.
+pub(super) fn check_files(config: &Config) -> Result<(), Failure> {
+    config.server.tls.try_files().map_err(|fault| {
+        let problems = vec![fault.within("server.tls").to_string()];
+        Failure::Configuration { problems }
+    })
+}
+
 fn refused(error: OpenError) -> Failure {
     let class = error.class();
     Failure::Start { text: with_causes(&error), class }
@@ -94,16 +108,21 @@ fn greet(config: &Config, addresses: &Addresses) {
         tracing::info!(grpc = %addresses.grpc, http = %http, "serving");
         return;
     }
-    note(&format!("Streamgate {} serves gRPC on {}", env!("CARGO_PKG_VERSION"), addresses.grpc));
+    let how = if config.server.tls.is_on() { " with TLS" } else { "" };
+    let version = env!("CARGO_PKG_VERSION");
+    note(&format!("Streamgate {version} serves gRPC on {}{how}", addresses.grpc));
     note(&format!("  metrics, health  http://{http}/metrics, /healthz, /readyz"));
     for store in &config.stores {
         let place = store.place();
         let place = place.unwrap_or_else(|| "memory: gone when this process ends".to_owned());
         note(&format!("  store {:<10} {place}", store.name.as_str()));
     }
+    let scheme = if config.server.tls.is_on() { "https" } else { "http" };
     let server = match addresses.grpc {
-        usual if usual == SocketAddr::from(([127, 0, 0, 1], 7400)) => String::new(),
-        other => format!(" --server http://{other}"),
+        usual if usual == SocketAddr::from(([127, 0, 0, 1], 7400)) && scheme == "http" => {
+            String::new()
+        }
+        other => format!(" --server {scheme}://{other}"),
     };
     note("Type next, in another terminal:");
     note(&format!("  streamgate append{server} order/1 OrderPlaced '{{\"total\": 42}}'"));

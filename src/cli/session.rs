@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::output::Format;
+use super::trust::Trust;
 use super::values::parse_duration;
 use crate::runtime::Runtime;
 
@@ -12,7 +13,7 @@ use crate::runtime::Runtime;
 #[derive(Args, Clone)]
 #[command(next_display_order = 1000)]
 pub(crate) struct Globals {
-    /// The server to talk to.
+    /// The server to talk to; https:// for one that is encrypted.
     #[arg(long, global = true, value_name = "URL", env = "STREAMGATE_SERVER")]
     #[arg(default_value = "http://127.0.0.1:7400")]
     server: String,
@@ -26,6 +27,8 @@ pub(crate) struct Globals {
     /// Answer yes to every question.
     #[arg(long, global = true)]
     yes: bool,
+    #[command(flatten)]
+    trust: Trust,
 }
 
 /// One run of the command line.
@@ -34,13 +37,14 @@ pub(crate) struct Session {
     output: Option<Format>,
     pub(crate) timeout: Duration,
     pub(crate) yes: bool,
+    pub(crate) trust: Trust,
     pub(crate) runtime: Runtime,
 }
 
 impl Session {
     pub(crate) fn new(globals: Globals) -> Self {
-        let Globals { server, output, timeout, yes } = globals;
-        Self { server, output, timeout, yes, runtime: Runtime::system() }
+        let Globals { server, output, timeout, yes, trust } = globals;
+        Self { server, output, timeout, yes, trust, runtime: Runtime::system() }
     }
 
     /// The form that was asked for, else text.

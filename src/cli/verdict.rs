@@ -5,6 +5,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -28,6 +29,10 @@ pub(crate) enum Origin {
     Server,
     /// No connection could be made: nothing was sent.
     Unreachable,
+    /// This side did not take the server's certificate: nothing was sent.
+    Untrusted,
+    /// The server did not take this side's, or wants one: it looked at nothing else.
+    Refused,
     /// The connection broke with the call on it.
     Broken,
     /// The caller's own patience ended.
@@ -127,6 +132,7 @@ impl Verdict {
             // Ended by the caller's patience for all attempts, not for one.
             Origin::Unreachable | Origin::Broken | Origin::Deadline => true,
             Origin::Foreign => self.class == ErrorClass::Unavailable,
+            Origin::Untrusted | Origin::Refused => false,
         };
         is_worth_it && !self.is_final
     }
@@ -145,6 +151,11 @@ impl Verdict {
         match self.origin {
             Origin::Unreachable => {
                 "Start a server with `streamgate serve`, or name another with --server."
+            }
+            Origin::Refused => "Show a certificate that the server takes; see --tls-cert-file.",
+            Origin::Untrusted => {
+                "Name who signed the server's certificate with --tls-ca-file, and the name that it \
+                 bears with --tls-server-name."
             }
             Origin::Foreign if self.class == ErrorClass::Unsupported => {
                 "What answers at this address is no Streamgate of this release; see --server."
@@ -200,15 +211,21 @@ const fn next_after(class: ErrorClass) -> &'static str {
 fn origin_without_info(status: &Status) -> Origin {
     let mut source: Option<&(dyn Error + 'static)> = status.source();
     let mut is_local = false;
+    let mut is_unreachable = false;
     while let Some(error) = source {
         is_local = true;
-        if error.is::<tonic::ConnectError>() {
-            return Origin::Unreachable;
+        if let Some(origin) = origin_in_tls(error) {
+            return origin;
         }
+        // Why not stands further in.
+        is_unreachable |= error.is::<tonic::ConnectError>();
         if error.is::<tonic::TimeoutExpired>() {
             return Origin::Deadline;
         }
         source = error.source();
+    }
+    if is_unreachable {
+        return Origin::Unreachable;
     }
     match status.code() {
         Code::DeadlineExceeded => Origin::Deadline,
@@ -219,13 +236,42 @@ fn origin_without_info(status: &Status) -> Origin {
     }
 }
 
+/// What TLS found wrong, if it was TLS.
+fn origin_in_tls(error: &(dyn Error + 'static)) -> Option<Origin> {
+    let error = error.downcast_ref::<std::io::Error>()?;
+    // An I/O error passes over what it holds when it is asked for its source.
+    let held = error.get_ref().and_then(|held| held.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(_)) = held {
+        return Some(Origin::Untrusted);
+    }
+    // The server looks at the client's certificate when for the client the handshake is over;
+    // what it says then comes as text.
+    let text = error.to_string();
+    let refusals = REFUSALS.map(|alert| rustls::Error::AlertReceived(alert).to_string());
+    refusals.contains(&text).then_some(Origin::Refused)
+}
+
+/// How a server says that it does not take the client's certificate, or misses one.
+const REFUSALS: [AlertDescription; 9] = [
+    AlertDescription::AccessDenied,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRequired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::DecryptError,
+    AlertDescription::UnknownCA,
+    AlertDescription::UnsupportedCertificate,
+];
+
 fn class_without_reason(code: Code, origin: Origin, effect: Effect) -> ErrorClass {
     let in_doubt = |without_effect| match effect {
         Effect::Reads => without_effect,
         Effect::Writes => ErrorClass::OutcomeUnknown,
     };
     match origin {
-        Origin::Unreachable => ErrorClass::Unavailable,
+        Origin::Unreachable | Origin::Untrusted => ErrorClass::Unavailable,
+        Origin::Refused => ErrorClass::Unauthenticated,
         Origin::Broken => in_doubt(ErrorClass::Unavailable),
         Origin::Deadline => in_doubt(ErrorClass::TimedOut),
         // A reason that this release does not know, or another service: the code says what it can.
@@ -254,6 +300,8 @@ fn class_without_reason(code: Code, origin: Origin, effect: Effect) -> ErrorClas
 fn reason_without_info(origin: Origin, class: ErrorClass) -> &'static str {
     match origin {
         Origin::Unreachable => "SERVER_UNREACHABLE",
+        Origin::Untrusted => "SERVER_UNTRUSTED",
+        Origin::Refused => "CERTIFICATE_REFUSED",
         Origin::Broken => "CONNECTION_BROKEN",
         Origin::Deadline => "NO_ANSWER_IN_TIME",
         Origin::Server | Origin::Foreign => match class {
@@ -266,7 +314,7 @@ fn reason_without_info(origin: Origin, class: ErrorClass) -> &'static str {
 /// The server's words; of the library's own, the innermost cause.
 fn message_of(status: &Status, origin: Origin) -> String {
     let mut message = status.message().to_owned();
-    if matches!(origin, Origin::Unreachable | Origin::Broken) {
+    if !matches!(origin, Origin::Server | Origin::Deadline | Origin::Foreign) {
         let mut source = status.source();
         while let Some(error) = source {
             let inner = error.to_string();

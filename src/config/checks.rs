@@ -23,10 +23,10 @@ pub(super) fn faults_of(config: &Config) -> Vec<InvalidValue> {
 fn server(server: &ServerSettings) -> Vec<InvalidValue> {
     let mut faults = Vec::new();
     for (name, address) in [("listen", server.listen), ("http_listen", server.http_listen)] {
-        if !is_loopback(address) && !server.insecure {
+        if !is_loopback(address) && !server.insecure && !server.tls.is_on() {
             let problem = format!(
-                "{address} can be reached from other machines, and this release has no TLS: \
-                 listen on 127.0.0.1 behind something that has, or set insecure = true (--insecure)"
+                "{address} can be reached from other machines, and nothing is encrypted: set \
+                 [server.tls], listen on 127.0.0.1, or set insecure = true (--insecure)"
             );
             faults.push(InvalidValue::new(name, problem));
         }
@@ -34,6 +34,8 @@ fn server(server: &ServerSettings) -> Vec<InvalidValue> {
     if server.listen == server.http_listen && server.listen.port() != 0 {
         faults.push(InvalidValue::new("http_listen", "must not be the address of listen"));
     }
+    let tls = server.tls.check().into_iter();
+    faults.extend(tls.map(|fault| fault.within("tls")));
     if server.health_interval < Duration::from_millis(100) {
         faults.push(InvalidValue::new("health_interval", "must be at least 100ms"));
     }

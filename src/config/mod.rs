@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::coordination::HoldOptions;
 use crate::domain::limits::Limits;
 use crate::domain::{InvalidValue, StoreName};
-use crate::grpc::GrpcOptions;
+use crate::grpc::{GrpcOptions, TlsOptions};
 use crate::migration::MigrationSettings;
 use crate::proxy::ProxyOptions;
 use crate::runtime::duration_text;
@@ -69,6 +69,8 @@ pub struct ServerSettings {
     /// How often stores are asked whether they answer, for health.
     #[serde(with = "duration_text")]
     pub health_interval: Duration,
+    /// How gRPC is encrypted, if it is.
+    pub tls: TlsOptions,
 }
 
 impl Default for ServerSettings {
@@ -78,9 +80,10 @@ impl Default for ServerSettings {
             http_listen: SocketAddr::from(([127, 0, 0, 1], 7401)),
             insecure: false,
             data_dir: PathBuf::from("streamgate-data"),
+            drain_delay: Duration::ZERO,
             grace_period: Duration::from_secs(20),
             health_interval: Duration::from_secs(5),
-            drain_delay: Duration::ZERO,
+            tls: TlsOptions::default(),
         }
     }
 }

@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use tower::{Service, ServiceExt};
 use super::load::{Connection, Load};
 use super::metrics::ConnectionMetrics;
 use super::options::GrpcOptions;
+use super::tls::Tls;
 use crate::runtime::{Deadline, Entropy, Runtime};
 use crate::telemetry::fields;
 
@@ -42,6 +44,8 @@ pub(super) struct Connections {
     pub(super) runtime: Runtime,
     pub(super) load: Arc<Load>,
     pub(super) metrics: ConnectionMetrics,
+    /// None: connections are not encrypted.
+    pub(super) tls: Option<Arc<Tls>>,
 }
 
 /// Counts one connection for as long as it lives.
@@ -98,7 +102,7 @@ impl Connections {
             let (this, stopped) = (Arc::clone(&this), stopped.clone());
             let shutdown = this.runtime.shutdown.clone();
             shutdown.spawn(tasks.track_future(async move {
-                this.serve_one(socket, service, &connection, stopped).await;
+                this.serve_socket(socket, service, &connection, stopped).await;
                 drop(counted);
             }));
         }
@@ -123,7 +127,7 @@ impl Connections {
         }
     }
 
-    async fn serve_one<S, B>(
+    async fn serve_socket<S, B>(
         &self,
         socket: TcpStream,
         service: S,
@@ -140,10 +144,37 @@ impl Connections {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!({ fields::ERROR } = %error, "small answers may be late");
         }
+        let Some(tls) = &self.tls else {
+            return self.serve_one(socket, service, connection, stopped).await;
+        };
+        let encrypted = tokio::select! {
+            biased;
+            () = stopped.cancelled() => return,
+            encrypted = tls.handshake(socket) => encrypted,
+        };
+        if let Some(stream) = encrypted {
+            self.serve_one(stream, service, connection, stopped).await;
+        }
+    }
+
+    async fn serve_one<I, S, B>(
+        &self,
+        stream: I,
+        service: S,
+        connection: &Connection,
+        stopped: CancellationToken,
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        S: Clone + Send + 'static,
+        S::Future: Send,
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<AnyError>,
+    {
         let clock = &*self.runtime.clock;
         let http = self.http();
         let service = TowerToHyperService::new(service);
-        let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service));
+        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
         let is_old = tokio::select! {
             biased;
             () = stopped.cancelled() => false,

@@ -11,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::method::Method;
-use crate::domain::ErrorClass;
+use crate::domain::{ErrorClass, Timestamp};
 use crate::telemetry::metrics;
 
 /// How a request ended.
@@ -93,6 +93,80 @@ impl ConnectionMetrics {
 
     pub(crate) fn refused(&self) {
         self.refused.inc();
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TlsLabels {
+    outcome: &'static str,
+}
+
+/// How a handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Ok,
+    /// The two sides do not agree: about certificates, most often.
+    Failed,
+    TimedOut,
+}
+
+/// What became of files that had changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reload {
+    Taken,
+    /// They cannot be used, and the old ones stay in force.
+    Refused,
+}
+
+/// What is measured of TLS; nothing where there is none.
+pub(crate) struct TlsMetrics {
+    handshakes: Family<TlsLabels, Counter>,
+    reloads: Family<TlsLabels, Counter>,
+    expires: Gauge,
+}
+
+impl TlsMetrics {
+    pub(crate) fn new(registry: &mut Registry) -> Self {
+        let (handshakes, reloads, expires) =
+            (Family::default(), Family::default(), Gauge::default());
+        registry.register(
+            metrics::TLS_HANDSHAKES,
+            "Handshakes that ended",
+            Family::clone(&handshakes),
+        );
+        registry.register(
+            metrics::TLS_RELOADS,
+            "Changes of the files of certificate and key that were noticed",
+            Family::clone(&reloads),
+        );
+        registry.register(
+            metrics::TLS_CERTIFICATE_EXPIRES_SECONDS,
+            "When the certificate in force expires, in seconds since 1970",
+            Gauge::clone(&expires),
+        );
+        Self { handshakes, reloads, expires }
+    }
+
+    pub(crate) fn handshake(&self, ended: Handshake) {
+        let outcome = match ended {
+            Handshake::Ok => "ok",
+            Handshake::Failed => "failed",
+            Handshake::TimedOut => "timed_out",
+        };
+        self.handshakes.get_or_create(&TlsLabels { outcome }).inc();
+    }
+
+    pub(crate) fn reloaded(&self, reload: Reload) {
+        let outcome = match reload {
+            Reload::Taken => "taken",
+            Reload::Refused => "refused",
+        };
+        self.reloads.get_or_create(&TlsLabels { outcome }).inc();
+    }
+
+    pub(crate) fn certificate_expires(&self, at: Timestamp) {
+        let (seconds, _) = at.parts();
+        self.expires.set(seconds);
     }
 }
 

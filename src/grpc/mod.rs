@@ -3,6 +3,7 @@
 //! Reading order: [`server`] (services and layers), [`options`], `connections` (their start, age
 //! and end), `load` (what is in flight and how much may be), `web` (browsers), `envelope` (what
 //! every request is wrapped in), `scope` (one request), `intake` and `outlet` (bytes in and out),
+//! [`tls`],
 //! `convert` (messages into values and back), [`status`] (errors), `event_store` with `session` and
 //! `reading`, `migration`, `deadline`, [`health`], [`metrics`], `method`.
 
@@ -24,12 +25,14 @@ mod scope;
 pub mod server;
 mod session;
 pub mod status;
+pub mod tls;
 mod web;
 
 pub use health::Health;
 pub use metrics::RpcMetrics;
 pub use options::GrpcOptions;
 pub use server::{ServerParts, serve};
+pub use tls::{Tls, TlsOptions};
 
 /// The messages and services of `streamgate.v1`, made from `proto/`.
 #[allow(

@@ -18,6 +18,7 @@ use super::metrics::RpcMetrics;
 use super::migration::MigrationApi;
 use super::options::GrpcOptions;
 use super::scope::Shared;
+use super::tls::Tls;
 use super::v1::event_store_service_server::EventStoreServiceServer;
 use super::v1::migration_service_server::MigrationServiceServer;
 use super::web::cors;
@@ -38,6 +39,8 @@ pub struct ServerParts {
     pub health: Health,
     /// The mark of this deployment's stores.
     pub deployment: Uuid,
+    /// None: connections are not encrypted.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Bytes of a message beside what counts against the limits of a batch: ids, times, and the
@@ -59,7 +62,7 @@ fn message_bytes_max(limits: Limits) -> usize {
 /// From the outside to the inside: the headers that browsers ask for, gRPC-web into gRPC, the
 /// envelope, the services.
 pub async fn serve(parts: ServerParts, listener: TcpListener, stop: impl Future<Output = ()>) {
-    let ServerParts { options, runtime, proxy, migrations, metrics, health, .. } = parts;
+    let ServerParts { options, runtime, proxy, migrations, metrics, health, tls, .. } = parts;
     let bytes_max = message_bytes_max(proxy.limits());
     let entropy = Arc::clone(&runtime.entropy);
     let migrations = MigrationServiceServer::new(MigrationApi {
@@ -89,7 +92,10 @@ pub async fn serve(parts: ServerParts, listener: TcpListener, stop: impl Future<
         .layer(EnvelopeLayer(Shared::new(runtime.clone(), metrics, bytes_max)))
         .service(routes);
     let load = Load::new(&options);
-    let connections = Connections { options, runtime, load, metrics: connection_metrics };
+    if let Some(tls) = &tls {
+        runtime.shutdown.spawn(Arc::clone(tls).watch());
+    }
+    let connections = Connections { options, runtime, load, metrics: connection_metrics, tls };
     connections.serve(listener, service, stop).await;
 }
 

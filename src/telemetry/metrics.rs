@@ -29,6 +29,11 @@ pub const OPEN_STREAMS: &str = "open_streams";
 /// Connections of clients, and those that were closed because there were too many.
 pub const CONNECTIONS: &str = "connections";
 pub const CONNECTIONS_REFUSED: &str = "connections_refused";
+/// `outcome`: handshakes of TLS that ended, and files of certificates that had changed.
+pub const TLS_HANDSHAKES: &str = "tls_handshakes";
+pub const TLS_RELOADS: &str = "tls_reloads";
+/// When the certificate in force expires, in seconds since 1970.
+pub const TLS_CERTIFICATE_EXPIRES_SECONDS: &str = "tls_certificate_expires_seconds";
 
 /// `store`, `operation`, `outcome`: the time of a call to a store, waits and repetitions included.
 pub const STORE_CALL_DURATION_SECONDS: &str = "store_call_duration_seconds";

@@ -7,6 +7,8 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod bad_input;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod cut;
 mod demo;
 mod everyday;
@@ -15,3 +17,4 @@ mod moving;
 mod process;
 mod serving;
 mod streams;
+mod tls;

@@ -13,7 +13,7 @@ use streamgate::grpc::v1::migration_service_client::MigrationServiceClient;
 use streamgate::grpc::v1::{self, expected_version::Kind};
 use streamgate::runtime::Runtime;
 use tokio::net::TcpListener;
-use tonic::transport::Channel;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -77,7 +77,8 @@ impl Server {
             registry,
         });
         let app = app.await.unwrap();
-        let channel = connect(&app).await;
+        // It connects when it is first used, which a server with TLS does not answer.
+        let channel = endpoint(&app).connect_lazy();
         let events = EventStoreServiceClient::new(channel.clone());
         let migrations = MigrationServiceClient::new(channel.clone());
         Self { app, resources, pauses, channel, events, migrations }
@@ -92,11 +93,10 @@ impl Server {
 
     /// What the HTTP endpoint answers.
     pub(crate) async fn http(&self, path: &str) -> String {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let address = self.app.http_address().unwrap();
-        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
+        get(self.app.http_address().unwrap(), path).await
+    }
+}
+
 /// What is answered over HTTP, head and body.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -108,15 +108,12 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     text
 }
 
-        let mut text = String::new();
-        stream.read_to_string(&mut text).await.unwrap();
-        text
-    }
+pub(crate) async fn connect(app: &App) -> Channel {
+    endpoint(app).connect().await.unwrap()
 }
 
-pub(crate) async fn connect(app: &App) -> Channel {
-    let address = format!("http://{}", app.grpc_address());
-    Channel::from_shared(address).unwrap().connect().await.unwrap()
+fn endpoint(app: &App) -> Endpoint {
+    Channel::from_shared(format!("http://{}", app.grpc_address())).unwrap()
 }
 
 pub(crate) fn object(id: &str) -> Option<v1::ObjectRef> {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "the kit is part of the tests")]
 
 mod bad_input;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod connections;
 mod envelope;
 mod errors;
@@ -13,4 +15,5 @@ mod leaving;
 mod load;
 mod migrations;
 mod stopping;
+mod tls;
 mod web;
