@@ -5,10 +5,12 @@ COPY . .
 RUN cargo build --release --locked --bin streamgate
 
 FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --user-group --no-create-home streamgate \
+RUN groupadd --system --gid 10001 streamgate \
+    && useradd --system --uid 10001 --gid 10001 --no-create-home streamgate \
     && install -d -o streamgate -g streamgate /data
 COPY --from=build /build/target/release/streamgate /usr/local/bin/streamgate
-USER streamgate
+# By number, so that Kubernetes sees that it is not root.
+USER 10001:10001
 WORKDIR /data
 VOLUME /data
 

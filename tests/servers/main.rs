@@ -13,6 +13,8 @@ mod cosmos;
 #[cfg(all(feature = "azure_blob", feature = "cosmos", feature = "postgres", feature = "s3"))]
 mod interface;
 #[cfg(feature = "postgres")]
+mod load_balancer;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "s3")]
 mod s3;

@@ -54,6 +54,7 @@ fn texts() -> Vec<(String, String)> {
         ".ci",
         "benches",
         "config",
+        "deploy",
         "docs",
         "examples",
         "proto",
