@@ -1,5 +1,7 @@
 //! A server in this process, on embedded stores in a folder of its own, reached over TCP.
 
+#[cfg(feature = "servers")]
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -31,6 +33,11 @@ impl InProcess {
         let resources = Resources::open(&config, &runtime, &mut registry).await.unwrap();
         let parts = AppParts { config, runtime, resources, listeners, registry };
         Self { app: App::start(parts).await.unwrap(), _folder: folder }
+    }
+
+    #[cfg(feature = "servers")]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.app.grpc_address()
     }
 
     /// A client with a connection of its own.

@@ -31,7 +31,7 @@ const WITHOUT_VARIABLE: &str = "STREAMGATE_WITHOUT_PERMIT_LOG";
 
 /// Objects that are written and moved at once: enough that 32 appends are in flight although most
 /// of them wait for their migration.
-const OBJECTS_AT_ONCE: usize = 256;
+pub(crate) const OBJECTS_AT_ONCE: usize = 256;
 /// A copy of a few events then takes about a second, whatever the machine: time to pause it in.
 const EVENTS_PER_SECOND_MAX: u64 = 4;
 
@@ -52,8 +52,8 @@ struct Line<'a> {
 
 /// An object with its own lines, in their order.
 pub(crate) struct Permit {
-    object: v1::ObjectRef,
-    events: Vec<v1::NewEvent>,
+    pub(crate) object: v1::ObjectRef,
+    pub(crate) events: Vec<v1::NewEvent>,
 }
 
 /// The objects of the log; none only if the one who runs this said so.
@@ -117,7 +117,7 @@ fn parse(log: &str) -> Vec<Permit> {
 
 /// What all clients together saw.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     in_flight: AtomicUsize,
     in_flight_peak: AtomicUsize,
     /// Of the migrations' own progress.
@@ -127,19 +127,15 @@ struct Tally {
 }
 
 impl Tally {
-    async fn append(
-        &self,
-        client: &Client,
-        object: &v1::ObjectRef,
-        batch: Vec<v1::NewEvent>,
-    ) -> v1::AppendResponse {
+    /// Counts and times an append until it is answered.
+    pub(crate) async fn watch<T>(&self, append: impl Future<Output = T>) -> T {
         let now = self.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         self.in_flight_peak.fetch_max(now, Ordering::SeqCst);
         let sent = SystemClock.monotonic();
-        let answer = client.append(object, None, batch).await;
+        let answer = append.await;
         grow(&self.longest_append, SystemClock.monotonic() - sent);
         self.in_flight.fetch_sub(1, Ordering::SeqCst);
-        answer.unwrap_or_else(|status| panic!("an append to {object:?} was answered {status:?}"))
+        answer
     }
 
     fn note(&self, migration: &v1::Migration) {
@@ -157,33 +153,50 @@ fn grow(longest: &Mutex<Duration>, one: Duration) {
 }
 
 impl Permit {
-    /// Writes and moves; gives, for each move, what was acknowledged after its catch-up began.
-    ///
-    /// Each append goes through another client than the one before it.
-    async fn import(&self, clients: &[Client], first: usize, tally: &Tally) -> Vec<Vec<u64>> {
-        let object = &self.object;
-        let turn = AtomicUsize::new(first);
-        let append = async |batch| {
-            let client = &clients[turn.fetch_add(1, Ordering::SeqCst) % clients.len()];
-            tally.append(client, object, batch).await
-        };
-        let lines: Vec<Vec<v1::NewEvent>> =
-            self.events.iter().map(|event| vec![event.clone()]).collect();
+    /// What is written before the object moves, and during each of two moves, line by line.
+    pub(crate) fn parts(&self) -> (Vec<Vec<v1::NewEvent>>, [Vec<Vec<v1::NewEvent>>; 2]) {
+        let lines: Vec<_> = self.events.iter().map(|event| vec![event.clone()]).collect();
         let (first, held) = lines.split_at(lines.len().div_ceil(3));
         let (second, third) = held.split_at(held.len().div_ceil(2));
-        for line in first {
-            append(line.clone()).await;
-        }
+        (first.to_vec(), [second.to_vec(), third.to_vec()])
+    }
+
+    /// Moves twice while one part after the other is written; gives, for each move, what was
+    /// acknowledged after its catch-up began.
+    pub(crate) async fn move_twice<'a>(
+        &self,
+        operator: impl Fn() -> &'a Client,
+        tally: &Tally,
+        parts: &[Vec<Vec<v1::NewEvent>>; 2],
+        append: impl AsyncFn(Vec<v1::NewEvent>) -> v1::AppendResponse,
+    ) -> Vec<Vec<u64>> {
+        let object = &self.object;
         let mut acknowledged = Vec::new();
-        for (target, held) in STORES[1..].iter().zip([second, third]) {
+        for (target, held) in STORES[1..].iter().zip(parts) {
             let events_per_second_max = Some(EVENTS_PER_SECOND_MAX);
             let moved = Move { object, target, events_per_second_max, held };
-            let operator = &clients[turn.fetch_add(1, Ordering::SeqCst) % clients.len()];
-            let moved = moved.run(operator, append).await;
+            let moved = moved.run(operator(), &append).await;
             tally.note(&moved.migration);
             acknowledged.push(moved.acknowledged);
         }
         acknowledged
+    }
+
+    /// Each append goes through another client than the one before it.
+    async fn import(&self, clients: &[Client], first: usize, tally: &Tally) -> Vec<Vec<u64>> {
+        let object = &self.object;
+        let turn = AtomicUsize::new(first);
+        let next = || &clients[turn.fetch_add(1, Ordering::SeqCst) % clients.len()];
+        let append = async |batch| {
+            let answer = tally.watch(next().append(object, None, batch)).await;
+            answer
+                .unwrap_or_else(|status| panic!("an append to {object:?} was answered {status:?}"))
+        };
+        let (first, held) = self.parts();
+        for line in first {
+            append(line).await;
+        }
+        self.move_twice(next, tally, &held, append).await
     }
 
     /// Checks the history; counts what each source of a move acknowledged in time.
@@ -220,7 +233,18 @@ pub(crate) async fn import(permits: &[Permit], clients: &[Client]) -> Imported {
     let imports = imports.map(|(index, permit)| permit.import(clients, index, &tally));
     let imported: Vec<_> = futures::stream::iter(imports).buffered(OBJECTS_AT_ONCE).collect().await;
 
-    let checks = permits.iter().zip(&imported).enumerate();
+    conclude(permits, &imported, clients, tally).await
+}
+
+/// Checks every history through every client, and that writing and moving went on at the same
+/// time. For each object is given what each of its moves acknowledged.
+pub(crate) async fn conclude(
+    permits: &[Permit],
+    imported: &[Vec<Vec<u64>>],
+    clients: &[Client],
+    tally: Tally,
+) -> Imported {
+    let checks = permits.iter().zip(imported).enumerate();
     let checks = checks.map(|(index, (permit, acknowledged))| {
         permit.check(&clients[index % clients.len()], acknowledged)
     });
