@@ -11,6 +11,7 @@ mod worker;
 
 mod examples;
 mod permit_log;
+mod service_config;
 mod sessions;
 
 /// Long enough for what these tests have in flight.
