@@ -76,6 +76,10 @@ impl LiveMigrations {
         self.running.lock().expect("no holder panics").remove(&id);
     }
 
+    pub fn count(&self) -> usize {
+        self.running.lock().expect("no holder panics").len()
+    }
+
     pub fn get(&self, id: MigrationId) -> Option<Arc<Live>> {
         self.running.lock().expect("no holder panics").get(&id).cloned()
     }

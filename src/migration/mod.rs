@@ -2,9 +2,9 @@
 //!
 //! Reading order: [`steps`] and [`machine`] (pure: what happens next), [`invariants`], [`record`]
 //! and [`journal`] (what is remembered), [`request`] and [`options`] (what is asked), [`effects`]
-//! (what is done to the world), [`throttle`], [`runner`] (the only loop), [`progress`] and
-//! [`live`] (what is shown), [`service`] (start, look, pause, cancel), [`supervisor`] (nothing is
-//! left behind).
+//! (what is done to the world), [`throttle`], [`lease`] and [`runner`] (the only loop),
+//! [`progress`] and [`live`] (what is shown), [`service`] (start, look, pause, cancel),
+//! [`supervisor`] (nothing is left behind).
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -12,6 +12,7 @@ pub mod effects;
 pub mod error;
 pub mod invariants;
 pub mod journal;
+pub mod lease;
 pub mod live;
 pub mod machine;
 pub mod options;
@@ -26,7 +27,7 @@ pub mod throttle;
 
 pub use error::MigrationError;
 pub use journal::Journal;
-pub use options::{MigrationOptions, MigrationSettings, OnConvergenceFailure};
+pub use options::{MigrationOptions, MigrationSettings, OnConvergenceFailure, WithoutLock};
 pub use progress::{MigrationView, Progress};
 pub use record::{Certificate, MigrationRecord, Phase};
 pub use request::{ExpectedSource, ListMigrations, MigrationRequest, TargetBase};

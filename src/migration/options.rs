@@ -93,6 +93,16 @@ impl MigrationOptions {
     }
 }
 
+/// What becomes of a new migration while the lock cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum WithoutLock {
+    /// It is answered `LOCK_UNAVAILABLE`, and nothing is written.
+    Refuse,
+    /// It is taken, and begins by itself when the lock is back.
+    Wait,
+}
+
 /// What holds for all migrations of a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -104,9 +114,17 @@ pub struct MigrationSettings {
     /// How long a lock is held without being renewed.
     #[serde(with = "duration_text")]
     pub lease_ttl: Duration,
-    /// How often unfinished migrations are looked for, on average.
+    /// What becomes of a new migration while the lock cannot be reached.
+    pub without_lock: WithoutLock,
+    /// How often unfinished migrations are looked for, on average; more often if that is more
+    /// than two thirds of a lease.
     #[serde(with = "duration_text")]
     pub scan_interval: Duration,
+    /// How many unfinished migrations of others are picked up at once.
+    pub pick_up_batch: usize,
+    /// How long to wait before the next batch is picked up, for every batch that runs here.
+    #[serde(with = "duration_text")]
+    pub pick_up_wait: Duration,
     /// How often a long migration writes its progress to its record.
     #[serde(with = "duration_text")]
     pub record_interval: Duration,
@@ -118,7 +136,10 @@ impl Default for MigrationSettings {
             defaults: MigrationOptions::default(),
             running_max: 256,
             lease_ttl: Duration::from_secs(10),
+            without_lock: WithoutLock::Refuse,
             scan_interval: Duration::from_secs(5),
+            pick_up_batch: 16,
+            pick_up_wait: Duration::from_millis(20),
             record_interval: Duration::from_secs(1),
         }
     }
@@ -131,6 +152,12 @@ impl MigrationSettings {
         let mut faults: Vec<InvalidValue> = defaults.into_iter().collect();
         if self.running_max == 0 {
             faults.push(InvalidValue::new("running_max", "must be at least 1"));
+        }
+        if self.pick_up_batch == 0 {
+            faults.push(InvalidValue::new("pick_up_batch", "must be at least 1"));
+        }
+        if self.pick_up_wait > Duration::from_secs(60) {
+            faults.push(InvalidValue::new("pick_up_wait", "must be at most 60s"));
         }
         for (field, value, min) in [
             ("lease_ttl", self.lease_ttl, Duration::from_millis(100)),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::effects::{Performer, World};
 use super::invariants;
 use super::journal::StoredRecord;
+use super::lease::{LeaseKeeper, Loss};
 use super::live::Live;
 use super::machine::{Facts, Machine, Plan};
 use super::progress::{Meter, MigrationView};
@@ -26,8 +27,18 @@ pub enum RunEnd {
     Ended,
     /// Something is left that cannot be done now; the supervisor looks again.
     Parked,
-    /// Another process holds the lock, or this one is stopping.
+    /// Another process holds the lock, this one is stopping, or its lease was lost.
     SteppedAside,
+    /// The lock service cannot be reached.
+    LockUnavailable,
+}
+
+/// Why a run lets go between two steps.
+enum Stop {
+    /// This process is stopping.
+    Leaving,
+    /// Nobody may rely on this process any more.
+    Lost(Loss),
 }
 
 /// One migration, run by this process.
@@ -55,7 +66,7 @@ pub struct RunnerParts {
 
 /// What a run keeps count of.
 struct Run {
-    lease: Lease,
+    keeper: LeaseKeeper,
     stats: Arc<MoveStats>,
     meter: Meter,
     shown: Duration,
@@ -86,9 +97,15 @@ impl Runner {
     /// Runs until there is an end, or until somebody else shall go on.
     pub async fn run(mut self) -> RunEnd {
         let object = self.performer.record().object.clone();
-        let lease = match self.lock.acquire(&object, &self.owner, self.settings.lease_ttl).await {
-            Ok(lease) => lease,
-            Err(error) => {
+        let (lock, clock) = (Arc::clone(&self.lock), Arc::clone(&self.runtime.clock));
+        let ttl = self.settings.lease_ttl;
+        let keeper = match LeaseKeeper::acquire(lock, clock, &object, &self.owner, ttl).await {
+            Ok(keeper) => keeper,
+            Err(error @ LockError::Unavailable { .. }) => {
+                tracing::debug!({ fields::ERROR } = %error, "the migration waits for the lock");
+                return RunEnd::LockUnavailable;
+            }
+            Err(error @ (LockError::Held { .. } | LockError::Lost)) => {
                 tracing::debug!({ fields::ERROR } = %error, "another holds the lock");
                 return RunEnd::SteppedAside;
             }
@@ -96,7 +113,7 @@ impl Runner {
         let stats = self.moves.begin(&object);
         let now = self.runtime.clock.monotonic();
         let mut run = Run {
-            lease,
+            keeper,
             stats,
             meter: Meter::new(self.performer.record().progress, now),
             shown: Duration::ZERO,
@@ -111,14 +128,22 @@ impl Runner {
         if end == RunEnd::Ended {
             self.moves.note_ended(self.performer.record().phase.as_str());
         }
-        // A lease that is not given back expires by itself.
-        let _ = self.lock.release(&run.lease).await;
+        run.keeper.release().await;
         end
     }
 
     async fn take_over_and_drive(&mut self, run: &mut Run) -> RunEnd {
-        match self.take_over(&run.lease).await {
-            Ok(()) => self.drive(run).await,
+        match self.take_over(run.keeper.lease().clone()).await {
+            Ok(()) => {
+                let end = self.drive(run).await;
+                match end {
+                    Ok(end) => end,
+                    Err(stop) => {
+                        self.let_go(run, &stop).await;
+                        RunEnd::SteppedAside
+                    }
+                }
+            }
             Err(error) => {
                 tracing::debug!({ fields::ERROR } = %error, "the record cannot be taken over");
                 RunEnd::SteppedAside
@@ -128,21 +153,56 @@ impl Runner {
 
     /// Raises the fencing token in the record, so that it never goes backwards whatever the lock
     /// service forgets.
-    async fn take_over(&mut self, lease: &Lease) -> Result<(), DocumentError> {
+    async fn take_over(&mut self, lease: Lease) -> Result<(), DocumentError> {
         let owner = &self.owner.0;
-        if self.performer.record().owner.as_ref() == Some(owner) {
-            return Ok(());
-        }
         let (token, expires_at) = (lease.token.0, lease.expires_at);
-        let changed = self.performer.change_record(|record| {
-            record.token = token.max(record.token + 1);
-            record.owner = Some(owner.clone());
-            record.lease_expires_at = Some(expires_at);
-        });
-        changed.await
+        if self.performer.record().owner.as_ref() != Some(owner) {
+            let changed = self.performer.change_record(|record| {
+                record.token = token.max(record.token + 1);
+                record.owner = Some(owner.clone());
+                record.lease_expires_at = Some(expires_at);
+            });
+            changed.await?;
+        }
+        self.performer.hold_token();
+        let (token, phase) = (self.performer.record().token, self.performer.record().phase);
+        tracing::info!(
+            { fields::LOCK_TOKEN } = token,
+            { fields::MIGRATION_PHASE } = phase.as_str(),
+            "the migration runs here"
+        );
+        Ok(())
     }
 
-    async fn drive(&mut self, run: &mut Run) -> RunEnd {
+    /// Lets go between two steps. Whoever has lost the lease writes nothing more: what the record
+    /// says is the next owner's.
+    async fn let_go(&mut self, run: &mut Run, stop: &Stop) {
+        match stop {
+            Stop::Leaving => self.record_progress(run).await,
+            Stop::Lost(loss) => {
+                self.moves.note_stepped_aside(loss.label());
+                tracing::warn!(
+                    { fields::LOCK_TOKEN } = self.performer.record().token,
+                    { fields::MIGRATION_PHASE } = self.machine.phase().as_str(),
+                    loss = loss.label(),
+                    "the lease was lost; another process goes on with the migration"
+                );
+            }
+        }
+    }
+
+    /// Whether the lease was lost by now, as the clock, the lock service or the record says.
+    fn look_at_lease(&self, run: &mut Run) -> Result<(), Stop> {
+        if self.performer.is_overtaken() {
+            run.keeper.overtaken();
+        }
+        match run.keeper.look() {
+            None => Ok(()),
+            Some(loss) => Err(Stop::Lost(loss)),
+        }
+    }
+
+    async fn drive(&mut self, run: &mut Run) -> Result<RunEnd, Stop> {
         loop {
             self.show_when_due(run);
             let Some(effect) = self.machine.effect().cloned() else { break };
@@ -158,45 +218,45 @@ impl Runner {
                     message: broken.to_string(),
                 })
                 .await;
-                return RunEnd::Parked;
+                return Ok(RunEnd::Parked);
             }
-            let Some(outcome) = self.perform(run, &effect).await else {
-                self.record_progress(run).await;
-                return RunEnd::SteppedAside;
-            };
+            // Order: the lease is looked at before each step, so that a process that slept through
+            // it begins no other.
+            self.look_at_lease(run)?;
+            let outcome = self.perform(run, &effect).await?;
+            self.look_at_lease(run)?;
             self.after_outcome(run, &effect, &outcome).await;
             let facts = self.facts();
             if let Err(unexpected) = self.machine.on(outcome, &facts) {
                 tracing::error!({ fields::ERROR } = %unexpected, "halting this migration");
-                return RunEnd::Parked;
+                return Ok(RunEnd::Parked);
             }
         }
         let ended = matches!(self.machine.step(), Step::Ended { .. });
-        if ended { RunEnd::Ended } else { RunEnd::Parked }
+        Ok(if ended { RunEnd::Ended } else { RunEnd::Parked })
     }
 
-    /// Performs an effect while the lease is kept up; none when this process shall let go.
-    async fn perform(&mut self, run: &mut Run, effect: &Effect) -> Option<Outcome> {
-        let ttl = self.settings.lease_ttl;
+    /// Performs an effect while the lease is kept up. A call that is on its way when the lease is
+    /// lost is let end, for giving up its answer would not stop it.
+    async fn perform(&mut self, run: &mut Run, effect: &Effect) -> Result<Outcome, Stop> {
         let waits = matches!(effect, Effect::Wait | Effect::Rest);
         let work = self.performer.perform(&self.machine, effect);
         tokio::pin!(work);
+        let mut is_lost = false;
         loop {
             tokio::select! {
                 biased;
-                () = self.runtime.shutdown.begun() => return None,
-                outcome = &mut work => return Some(outcome),
+                () = self.runtime.shutdown.begun() => return Err(Stop::Leaving),
+                outcome = &mut work => return Ok(outcome),
                 () = self.live.nudged(), if waits => {
                     let rests = matches!(effect, Effect::Rest);
-                    return Some(if rests { Outcome::Rested } else { Outcome::Waited });
+                    return Ok(if rests { Outcome::Rested } else { Outcome::Waited });
                 }
-                () = self.runtime.clock.sleep(ttl / 3) => {
-                    match self.lock.renew(&run.lease, ttl).await {
-                        Ok(lease) => run.lease = lease,
-                        // Invariant 9: without the lock service a running migration goes on.
-                        Err(LockError::Unavailable { .. }) => {}
-                        Err(LockError::Lost | LockError::Held { .. }) => return None,
+                loss = run.keeper.lost(), if !is_lost => {
+                    if waits {
+                        return Err(Stop::Lost(loss));
                     }
+                    is_lost = true;
                 }
             }
         }
@@ -261,7 +321,7 @@ impl Runner {
         let progress = run.meter.progress(&self.machine, &run.stats, now).to_record();
         let phase = self.machine.phase();
         let target = self.machine.target().cloned();
-        let expires_at = run.lease.expires_at;
+        let expires_at = run.keeper.lease().expires_at;
         let changed = self.performer.change_record(|record| {
             record.progress = progress;
             record.lease_expires_at = Some(expires_at);
@@ -312,7 +372,7 @@ impl Runner {
         if record.target.is_none() {
             record.target = self.machine.target().cloned();
         }
-        record.lease_expires_at = Some(run.lease.expires_at);
+        record.lease_expires_at = Some(run.keeper.lease().expires_at);
         record.progress = progress.to_record();
         self.performer.stored.record.progress = record.progress;
         self.live.show(MigrationView { record, progress });

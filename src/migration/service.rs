@@ -14,7 +14,9 @@ use super::progress::MigrationView;
 use super::record::{Orders, RecordedProgress};
 use super::request::ListMigrations;
 use super::runner::{RunEnd, Runner, RunnerParts};
-use super::{MigrationError, MigrationRecord, MigrationRequest, MigrationSettings, Phase};
+use super::{
+    MigrationError, MigrationRecord, MigrationRequest, MigrationSettings, Phase, WithoutLock,
+};
 use crate::documents::{DocumentError, DocumentKey, ObjectDocuments};
 use crate::domain::{InvalidValue, MigrationId, ObjectDocument, StreamAddress};
 use crate::lock::{Lock, LockError, Owner, Pauses};
@@ -49,8 +51,8 @@ pub(super) struct Inner {
     pub(super) live: LiveMigrations,
     stores: Stores,
     objects: ObjectDocuments,
-    lock: Arc<dyn Lock>,
-    owner: Owner,
+    pub(super) lock: Arc<dyn Lock>,
+    pub(super) owner: Owner,
     parts: RunnerParts,
     running: Arc<Semaphore>,
 }
@@ -121,8 +123,19 @@ impl Migrations {
         Ok(self.view_of(stored))
     }
 
+    /// The migration with who holds its lock now: the service is asked, and where it cannot be
+    /// reached the record remembers who held it last.
     pub async fn get(&self, id: MigrationId) -> Result<MigrationView, MigrationError> {
-        Ok(self.view_of(self.inner.stored(id).await?))
+        let mut view = self.view_of(self.inner.stored(id).await?);
+        let runs_here = self.inner.live.get(id).is_some();
+        if !view.record.phase.has_ended()
+            && !runs_here
+            && let Ok(holder) = self.inner.lock.holder(&view.record.object).await
+        {
+            view.record.lease_expires_at = holder.as_ref().map(|lease| lease.expires_at);
+            view.record.owner = holder.map(|lease| lease.owner.0);
+        }
+        Ok(view)
     }
 
     /// Unfinished migrations first, then the finished ones; each in the order of their ids.
@@ -366,6 +379,8 @@ impl Inner {
         }
         match self.lock.holder(&request.object).await {
             Ok(_) => {}
+            Err(LockError::Unavailable { .. })
+                if self.settings.without_lock == WithoutLock::Wait => {}
             Err(LockError::Unavailable { retry_after }) => {
                 let retry_after = retry_after.unwrap_or(RETRY_AFTER);
                 return Err(MigrationError::LockUnavailable { retry_after });

@@ -9,6 +9,7 @@ pub const VERSION: &str = "version";
 pub const EVENT_COUNT: &str = "event.count";
 pub const MIGRATION_ID: &str = "migration.id";
 pub const MIGRATION_PHASE: &str = "migration.phase";
+pub const LOCK_KEY: &str = "lock.key";
 pub const LOCK_TOKEN: &str = "lock.token";
 pub const ATTEMPT: &str = "attempt";
 pub const ERROR_CLASS: &str = "error.class";

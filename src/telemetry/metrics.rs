@@ -19,6 +19,8 @@ pub const MOVING_APPEND_DURATION_SECONDS: &str = "moving_append_duration_seconds
 pub const MIGRATIONS_RUNNING: &str = "migrations_running";
 /// `phase`: migrations that ended in this process.
 pub const MIGRATIONS_ENDED: &str = "migrations_ended";
+/// `loss`: migrations that this process let go because it had lost their lease.
+pub const MIGRATIONS_STEPPED_ASIDE: &str = "migrations_stepped_aside";
 /// Events that were copied to targets, and their bytes.
 pub const MIGRATION_EVENTS_COPIED: &str = "migration_events_copied";
 pub const MIGRATION_BYTES_COPIED: &str = "migration_bytes_copied";

@@ -29,6 +29,7 @@ pub struct MoveWatch {
 struct Figures {
     running: Gauge,
     ended: Family<Ended, Counter>,
+    stepped_aside: Family<SteppedAside, Counter>,
     events_copied: Counter,
     bytes_copied: Counter,
     /// Also those that met the close after the move had ended.
@@ -41,11 +42,17 @@ struct Ended {
     phase: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SteppedAside {
+    loss: &'static str,
+}
+
 impl Default for Figures {
     fn default() -> Self {
         Self {
             running: Gauge::default(),
             ended: Family::default(),
+            stepped_aside: Family::default(),
             events_copied: Counter::default(),
             bytes_copied: Counter::default(),
             redirected: Counter::default(),
@@ -73,12 +80,21 @@ pub struct Stall {
 
 impl MoveWatch {
     pub fn register(&self, registry: &mut Registry) {
-        let Figures { running, ended, events_copied, bytes_copied, redirected, appends } =
-            &self.figures;
+        let Figures {
+            running,
+            ended,
+            stepped_aside,
+            events_copied,
+            bytes_copied,
+            redirected,
+            appends,
+        } = &self.figures;
         let about = "Migrations that run in this process";
         registry.register(metrics::MIGRATIONS_RUNNING, about, running.clone());
         let about = "Migrations that ended in this process";
         registry.register(metrics::MIGRATIONS_ENDED, about, ended.clone());
+        let about = "Migrations that this process let go because their lease was lost";
+        registry.register(metrics::MIGRATIONS_STEPPED_ASIDE, about, stepped_aside.clone());
         let about = "Events that were copied to targets";
         registry.register(metrics::MIGRATION_EVENTS_COPIED, about, events_copied.clone());
         let about = "Bytes of the events that were copied to targets";
@@ -98,6 +114,11 @@ impl MoveWatch {
     /// Notes a migration that ended, by the word of its last phase.
     pub fn note_ended(&self, phase: &'static str) {
         self.figures.ended.get_or_create(&Ended { phase }).inc();
+    }
+
+    /// Notes a migration that was let go, by why its lease was lost.
+    pub fn note_stepped_aside(&self, loss: &'static str) {
+        self.figures.stepped_aside.get_or_create(&SteppedAside { loss }).inc();
     }
 
     /// Notes an append that was done after it had met a CloseEvent.

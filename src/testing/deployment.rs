@@ -22,7 +22,7 @@ pub struct Deployment {
     /// Names as they appear in fault plans, with the stores; new objects go to the first.
     pub stores: Vec<(&'static str, Arc<dyn EventStore>)>,
     pub documents: Arc<dyn DocumentStore>,
-    pub lock: Arc<InProcessLock>,
+    pub lock: Arc<dyn Lock>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub proxy_options: ProxyOptions,
@@ -57,6 +57,12 @@ impl Deployment {
 
     /// Starts a proxy whose calls to the outside meet the fates that `plan` decides.
     pub fn process(&self, name: &str, plan: &FaultPlan) -> Process {
+        self.process_apart(name, plan, Arc::clone(&self.lock))
+    }
+
+    /// Starts a proxy that has another lock than the rest: one that is cut off with half of a lock
+    /// service, which tells it that all is well while the other half gives its leases to others.
+    pub fn process_apart(&self, name: &str, plan: &FaultPlan, lock: Arc<dyn Lock>) -> Process {
         let runtime = Runtime {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
@@ -72,7 +78,7 @@ impl Deployment {
         let stores = Stores::new(named.collect::<BTreeMap<_, _>>(), wakeups.clone());
         let documents: Arc<dyn DocumentStore> =
             Arc::new(FaultyDocuments::new(Arc::clone(&self.documents), plan.clone()));
-        let lock: Arc<dyn Lock> = Arc::new(FaultyLock::new(self.lock.clone(), plan.clone()));
+        let lock: Arc<dyn Lock> = Arc::new(FaultyLock::new(lock, plan.clone()));
         let pauses =
             Arc::new(InProcessPauses::new(HoldOptions::default(), Arc::clone(&self.clock)));
         let moves = Arc::new(MoveWatch::default());

@@ -33,6 +33,8 @@ pub enum Fate {
     Late,
     /// Done after a while on tokio's clock, and answered then: the caller hangs.
     Stall(Duration),
+    /// Done at once, and answered after a while on tokio's clock: the caller sleeps over it.
+    StallAnswer(Duration),
     /// Not done, and the caller never goes on: it died here.
     Dead,
 }
@@ -144,6 +146,11 @@ impl FaultPlan {
                 stall(length).await;
                 call.await
             }
+            Fate::StallAnswer(length) => {
+                let answer = call.await;
+                stall(length).await;
+                answer
+            }
             Fate::Dead => std::future::pending().await,
         }
     }
@@ -173,6 +180,11 @@ impl FaultPlan {
             Fate::Stall(length) => {
                 stall(length).await;
                 call.await
+            }
+            Fate::StallAnswer(length) => {
+                let answer = call.await;
+                stall(length).await;
+                answer
             }
             Fate::Dead => std::future::pending().await,
         }

@@ -1,7 +1,9 @@
 //! Objects that go on without copy, and chains of both kinds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use streamgate::coordination::InProcessLock;
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::{Event, ExpectedVersion, Head, ObjectDocument, Version};
 use streamgate::migration::{MigrationError, Phase, TargetBase};
@@ -386,10 +388,11 @@ async fn the_empty_target_of_a_cancelled_continuation_is_left_alone() {
     kit.write(&before, 5).await;
     let sleepy = FaultPlan::new(|call| match (call.part, call.operation) {
         ("hot", "close") => Fate::Stall(Duration::from_secs(60)),
-        (_, "renew") => Fate::LoseRequest,
         _ => Fate::Done,
     });
-    let sleeper = kit.deployment.process("sleeper", &sleepy);
+    // Its half of the lock service tells it that all is well.
+    let half = Arc::new(InProcessLock::new(Arc::clone(&kit.deployment.clock)));
+    let sleeper = kit.deployment.process_apart("sleeper", &sleepy, half);
     let request = kit.request_to(Continue, "slept", "cold");
     let id = request.migration_id();
     sleeper.migrations.start(request).await.unwrap();

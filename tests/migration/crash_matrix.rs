@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::{ExpectedVersion, Version};
-use streamgate::lock::Lock;
 use streamgate::migration::{MigrationRequest, Phase};
 use streamgate::store::StoreError;
 use streamgate::testing::deployment::Process;

@@ -192,10 +192,16 @@ impl Kit {
         named.unwrap().1.tail(&stream.address.stream_id).await
     }
 
-    /// Everything that must hold once all is quiet.
-    pub(crate) async fn check(&self, process: &Process) {
+    /// What clients were told is what is read.
+    pub(crate) async fn check_history(&self, process: &Process) -> usize {
         let read = process.history(&self.object).await.unwrap();
         self.history.lock().unwrap().check(&self.object, &read);
+        read.len()
+    }
+
+    /// Everything that must hold once all is quiet.
+    pub(crate) async fn check(&self, process: &Process) {
+        let read = self.check_history(process).await;
         let document = process.proxy.object(&self.object).await.unwrap().document;
         assert!(document.running_migration.is_none(), "{document:#?}");
         for terminated in &document.terminated_streams {
@@ -206,6 +212,6 @@ impl Kit {
         }
         let active = self.tail(&document.active).await.unwrap();
         assert!(active.closed.is_none() && !active.removed, "the active stream is open");
-        assert_eq!(active.head_from(document.active.base).next().0, read.len() as u64);
+        assert_eq!(active.head_from(document.active.base).next().0, read as u64);
     }
 }

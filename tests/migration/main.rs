@@ -5,6 +5,8 @@
 mod chains;
 mod crash_matrix;
 mod kit;
+mod leases;
 mod pages;
 mod races;
 mod scenarios;
+mod zombie;

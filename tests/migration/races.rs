@@ -1,7 +1,9 @@
 //! Races by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use streamgate::coordination::InProcessLock;
 use streamgate::domain::ExpectedVersion;
 use streamgate::migration::{OnConvergenceFailure, Phase};
 use streamgate::testing::faulty::{Fate, FaultPlan};
@@ -108,31 +110,31 @@ async fn a_hot_stream_written_as_fast_as_it_can_be() {
 /// A migrator sleeps over its own cancellation and wakes while another process is about to settle
 /// its copy: it copies on and closes, and the copy must still be there.
 async fn wakes_while_its_copy_is_settled(kit: &Kit) {
-    let before = kit.deployment.healthy("before");
+    let before = kit.deployment.process("before", &FaultPlan::none());
     kit.write(&before, 5).await;
     let mut appends = 0;
     let sleepy = FaultPlan::new(move |call| {
         appends += u32::from(call.part == "cold" && call.operation == "append");
         match call.operation {
             "append" if appends == 2 => Fate::Stall(Duration::from_secs(30)),
-            // Nor does it hear that its lease is lost.
-            "renew" => Fate::LoseRequest,
             _ => Fate::Done,
         }
     });
-    let sleeper = kit.deployment.process("sleeper", &sleepy);
+    // Its half of the lock service tells it that all is well.
+    let half = Arc::new(InProcessLock::new(Arc::clone(&kit.deployment.clock)));
+    let sleeper = kit.deployment.process_apart("sleeper", &sleepy, half);
     let request = kit.request("slept", "cold");
     let id = request.migration_id();
     sleeper.migrations.start(request).await.unwrap();
-    // Its lease runs out while it sleeps, and it does not look at its record meanwhile.
+    // The others may have its lease, and it does not look at its record meanwhile.
     let settling = FaultPlan::new(|call| match (call.part, call.operation) {
         ("cold", "close") => Fate::Stall(Duration::from_secs(40)),
         _ => Fate::Done,
     });
     kit.deployment.clock.sleep(Duration::from_secs(12)).await;
     let settler = kit.deployment.process("settler", &settling);
-    settler.runtime.shutdown.spawn(settler.migrations.clone().supervise());
     settler.migrations.cancel(id, true).await.unwrap();
+    settler.runtime.shutdown.spawn(settler.migrations.clone().supervise());
     let view = kit.wait_final(&settler, id).await;
     assert_eq!(view.record.phase, Phase::Succeeded, "the close came first: {view:#?}");
     // By now the settler has done what it was about to do.

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use streamgate::backends::memory::MemoryStore;
+use streamgate::coordination::InProcessLock;
 use streamgate::documents::DocumentStore;
 use streamgate::domain::{Digest, Event, EventId, ObjectKey, Timestamp};
+use streamgate::lock::Lock;
 use streamgate::migration::MigrationSettings;
 use streamgate::proxy::ProxyOptions;
 use streamgate::runtime::entropy::SeededEntropy;
@@ -215,7 +217,14 @@ impl World {
         let name = format!("p{}", self.births.get());
         self.births.set(self.births.get() + 1);
         let plan = self.plan(&name, Arc::clone(&luck));
-        let process = self.deployment.process(&name, &plan);
+        // Some live beside a lock service that fell apart, and are told that all is well.
+        let lock: Arc<dyn Lock> = if self.chance(25) {
+            self.note(format!("{name} has a lock of its own"));
+            Arc::new(InProcessLock::new(Arc::clone(&self.deployment.clock)))
+        } else {
+            Arc::clone(&self.deployment.lock)
+        };
+        let process = self.deployment.process_apart(&name, &plan, lock);
         process.runtime.shutdown.spawn(process.migrations.clone().supervise());
         Rc::new(Incarnation { process, luck })
     }

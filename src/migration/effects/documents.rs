@@ -76,6 +76,9 @@ impl Performer {
         change: impl Fn(&mut MigrationRecord),
     ) -> Result<(), DocumentError> {
         loop {
+            if self.is_overtaken() {
+                return Err(DocumentError::Conflict);
+            }
             let mut record = self.stored.record.clone();
             change(&mut record);
             record.updated_at = self.world.runtime.clock.now();

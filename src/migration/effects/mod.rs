@@ -43,6 +43,8 @@ pub struct World {
 pub struct Performer {
     world: World,
     pub stored: StoredRecord,
+    /// The fencing token of this run, once it has taken the migration over.
+    token: Option<u64>,
     document: Option<StoredObject>,
     page: SourcePage,
     /// The page that follows it.
@@ -65,6 +67,7 @@ impl Performer {
         Self {
             world,
             stored,
+            token: None,
             document: None,
             page: SourcePage::none(),
             ahead: None,
@@ -78,6 +81,16 @@ impl Performer {
 
     pub fn record(&self) -> &MigrationRecord {
         &self.stored.record
+    }
+
+    /// From now on the record is changed only while its token is the one that it has now.
+    pub fn hold_token(&mut self) {
+        self.token = Some(self.stored.record.token);
+    }
+
+    /// Whether another run has raised the token in the record since.
+    pub fn is_overtaken(&self) -> bool {
+        self.token.is_some_and(|token| token < self.stored.record.token)
     }
 
     /// Whether appends are still held back by this migration.
