@@ -200,21 +200,23 @@ mod interface {
 }
 
 mod coordination {
-    //! The lock and the pauses.
+    //! The lock, and the pauses.
 
     use std::sync::Arc;
 
-    use streamgate::coordination::{HoldOptions, InProcessLock, InProcessPauses};
-    use streamgate::coordination_conformance;
+    use streamgate::backends::embedded::{EmbeddedOptions, EmbeddedStore};
+    use streamgate::backends::memory::MemoryStore;
+    use streamgate::coordination::{DocumentLock, HoldOptions, InProcessLock, InProcessPauses};
     use streamgate::testing::conformance::coordination::{
         CoordinationSubject, HELD_MAX, HELD_PER_OBJECT_MAX,
     };
+    use streamgate::testing::conformance::lock::LockSubject;
+    use streamgate::{coordination_conformance, lock_conformance};
 
     fn in_process() -> CoordinationSubject {
         let clock = CoordinationSubject::clock();
         let options = HoldOptions { held_per_object_max: HELD_PER_OBJECT_MAX, held_max: HELD_MAX };
         CoordinationSubject {
-            lock: Arc::new(InProcessLock::new(clock.clone())),
             pauses: Arc::new(InProcessPauses::new(options, clock.clone())),
             clock,
         }
@@ -222,5 +224,24 @@ mod coordination {
 
     coordination_conformance! {
         in_process => super::in_process(),
+    }
+
+    lock_conformance! {
+        in_process_lock => {
+            let clock = LockSubject::clock();
+            LockSubject::by_clock(InProcessLock::new(clock.clone()), clock)
+        },
+        in_documents_in_memory => {
+            let (clock, documents) = (LockSubject::clock(), Arc::new(MemoryStore::new()));
+            LockSubject::by_clock(DocumentLock::new(documents, clock.clone()), clock)
+        },
+        in_embedded_documents => {
+            let folder = tempfile::tempdir().expect("the machine has room");
+            let options = EmbeddedOptions::at(folder.path());
+            let documents = Arc::new(EmbeddedStore::open(options).expect("the folder is new"));
+            let clock = LockSubject::clock();
+            LockSubject::by_clock(DocumentLock::new(documents, clock.clone()), clock)
+                .keeping(folder)
+        },
     }
 }

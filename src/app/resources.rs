@@ -19,7 +19,10 @@ use crate::backends::postgres::PostgresStore;
 #[cfg(feature = "s3")]
 use crate::backends::s3::S3Store;
 use crate::config::{Config, StoreKind, StoreSettings};
-use crate::coordination::{InProcessLock, InProcessPauses};
+use crate::coordination::in_redis::RedisSettingsError;
+use crate::coordination::{
+    DocumentLock, InProcessLock, InProcessPauses, RedisConnection, RedisLock,
+};
 use crate::documents::{self, DocumentStore};
 use crate::domain::{ErrorClass, StoreName};
 use crate::lock::{Lock, Pauses};
@@ -35,6 +38,8 @@ pub struct Resources {
     pub documents: Arc<dyn DocumentStore>,
     pub lock: Arc<dyn Lock>,
     pub pauses: Arc<dyn Pauses>,
+    /// Where the settings name one.
+    pub redis: Option<RedisConnection>,
     /// The mark that all stores carry.
     pub deployment: Uuid,
 }
@@ -71,6 +76,8 @@ impl Backend {
 pub enum OpenError {
     #[error(transparent)]
     Marker(#[from] MarkerError),
+    #[error(transparent)]
+    Redis(#[from] RedisSettingsError),
     #[error("store {store} does not open")]
     Backend {
         store: StoreName,
@@ -85,6 +92,7 @@ impl OpenError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Marker(error) => error.class(),
+            Self::Redis(_) => ErrorClass::Invalid,
             Self::Backend { class, .. } => *class,
         }
     }
@@ -157,15 +165,35 @@ impl Resources {
         let documents = Arc::clone(&backends[home].documents);
         let stores: BTreeMap<StoreName, Arc<dyn EventStore>> =
             backends.into_iter().map(|(name, backend)| (name, backend.events)).collect();
-        let clock = Arc::clone(&runtime.clock);
+        let redis = redis(config, deployment, runtime)?;
+        let clock = || Arc::clone(&runtime.clock);
+        let is_shared = config.stores.iter().any(|store| store.name == *home && store.is_shared());
+        let lock: Arc<dyn Lock> = match &redis {
+            Some(redis) => Arc::new(RedisLock::new(redis.clone(), clock())),
+            None if is_shared => Arc::new(DocumentLock::new(Arc::clone(&documents), clock())),
+            // Nobody else can open these documents, so nobody else moves their objects.
+            None => Arc::new(InProcessLock::new(clock())),
+        };
         Ok(Self {
             stores: Stores::new(stores, wakeups),
             documents,
             deployment,
-            lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
-            pauses: Arc::new(InProcessPauses::new(config.coordination, clock)),
+            lock,
+            pauses: Arc::new(InProcessPauses::new(config.coordination.hold(), clock())),
+            redis,
         })
     }
+}
+
+/// The connection to Redis that the settings name. Nothing is asked yet: a proxy starts also while
+/// Redis is away.
+fn redis(
+    config: &Config,
+    deployment: Uuid,
+    runtime: &Runtime,
+) -> Result<Option<RedisConnection>, RedisSettingsError> {
+    let options = config.coordination.redis.clone();
+    options.map(|options| RedisConnection::new(options, deployment, runtime)).transpose()
 }
 
 /// What stores that somebody else runs are opened with.

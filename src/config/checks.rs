@@ -16,6 +16,7 @@ pub(super) fn faults_of(config: &Config) -> Vec<InvalidValue> {
     faults.extend(limits(config.limits).into_iter().map(within("limits")));
     faults.extend(config.proxy.check().into_iter().map(within("proxy")));
     faults.extend(config.migration.check().into_iter().map(within("migration")));
+    faults.extend(config.coordination.check().into_iter().map(within("coordination")));
     faults.extend(config.store_calls.check().into_iter().map(within("store_calls")));
     faults
 }

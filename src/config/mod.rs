@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::coordination::HoldOptions;
+use crate::coordination::CoordinationOptions;
 use crate::domain::limits::Limits;
 use crate::domain::{InvalidValue, StoreName};
 use crate::grpc::{GrpcOptions, TlsOptions};
@@ -42,7 +42,7 @@ pub struct Config {
     pub limits: Limits,
     pub proxy: ProxyOptions,
     pub migration: MigrationSettings,
-    pub coordination: HoldOptions,
+    pub coordination: CoordinationOptions,
     pub store_calls: StoreOptions,
     pub stores: Vec<StoreSettings>,
     pub placement: Vec<PlacementRule>,

@@ -93,6 +93,23 @@ impl StoreSettings {
         }
     }
 
+    /// Whether other proxies can open it beside this one.
+    pub fn is_shared(&self) -> bool {
+        match &self.kind {
+            StoreKind::Memory(_) => false,
+            #[cfg(feature = "embedded")]
+            StoreKind::Embedded(_) => false,
+            #[cfg(feature = "azure_blob")]
+            StoreKind::AzureBlob(_) => true,
+            #[cfg(feature = "cosmos")]
+            StoreKind::Cosmos(_) => true,
+            #[cfg(feature = "postgres")]
+            StoreKind::Postgres(_) => true,
+            #[cfg(feature = "s3")]
+            StoreKind::S3(_) => true,
+        }
+    }
+
     /// Where its data lies, if it outlives the process.
     pub fn place(&self) -> Option<String> {
         match &self.kind {

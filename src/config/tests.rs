@@ -1,6 +1,8 @@
 //! Settings from their layers, and the file that shows them all.
 
 use super::*;
+use crate::coordination::RedisOptions;
+use crate::runtime::Secret;
 
 fn file(text: &str) -> Layers {
     Layers { file: Some((PathBuf::from("test.toml"), text.to_owned())), ..Layers::default() }
@@ -35,6 +37,7 @@ fn the_shown_file_shows_every_setting() {
     // What is left out has no place in a file; these stand in it as comments.
     config.migration.defaults.events_per_second_max = Some(1);
     config.migration.defaults.bytes_per_second_max = Some(1);
+    config.coordination.redis = Some(every_option_of_redis());
     config.server.tls.cert_file = Some("cert.pem".into());
     config.server.tls.key_file = Some("key.pem".into());
     config.server.tls.client_ca_file = Some("ca.pem".into());
@@ -67,7 +70,7 @@ fn the_shown_file_shows_every_setting() {
 /// Options with a value in every place.
 #[cfg(feature = "s3")]
 fn whole_s3_options() -> crate::backends::s3::S3Options {
-    let secret = || Some(crate::runtime::Secret::Text("secret".into()));
+    let secret = || Some(Secret::Text("secret".into()));
     crate::backends::s3::S3Options {
         endpoint: Some("https://here".into()),
         ca_file: Some("ca.pem".into()),
@@ -80,7 +83,7 @@ fn whole_s3_options() -> crate::backends::s3::S3Options {
 
 #[cfg(feature = "postgres")]
 fn every_option_of_postgres() -> crate::backends::postgres::PostgresOptions {
-    let secret = || crate::runtime::Secret::Text("a".into());
+    let secret = || Secret::Text("a".into());
     crate::backends::postgres::PostgresOptions {
         password: Some(secret()),
         listen_url: Some(secret()),
@@ -342,4 +345,41 @@ fn sections_of_the_wrong_kind_are_named() {
     for name in ["server", "stores", "documents", "placement[0]"] {
         assert!(names.contains(&name), "{found:?}");
     }
+}
+
+fn every_option_of_redis() -> RedisOptions {
+    let url = || Secret::Text("redis://node".into());
+    RedisOptions {
+        sentinel_urls: vec![url()],
+        sentinel_service: Some("main".into()),
+        cluster_urls: vec![url()],
+        username: Some("streamgate".into()),
+        password: Some(url()),
+        tls_ca_file: Some("ca.pem".into()),
+        tls_cert_file: Some("cert.pem".into()),
+        tls_key_file: Some("key.pem".into()),
+        key_prefix: Some("streamgate".into()),
+        ..RedisOptions::at("redis://cache")
+    }
+}
+
+#[test]
+fn redis_is_named_in_the_file_or_by_the_environment_and_checked_with_the_rest() {
+    let mut layers = file("[coordination.redis]\nresponse_timeout = '1s'\n");
+    let variable = "STREAMGATE_COORDINATION__REDIS__URL";
+    layers.environment = vec![(variable.into(), "redis://:hush@cache:6379/1".into())];
+    let config = Config::assemble(layers).unwrap();
+    let redis = config.coordination.redis.clone().unwrap();
+    assert_eq!(redis.response_timeout, Duration::from_secs(1));
+    assert_eq!(redis.url.unwrap().reveal().unwrap(), "redis://:hush@cache:6379/1");
+    assert!(!config.to_toml().contains("hush"));
+
+    let found = faults(file("[coordination.redis]\nurls = 'a'\nkey_prefix = '{'\n"));
+    for path in ["urls", "url", "key_prefix"] {
+        let start = format!("coordination.redis.{path}:");
+        assert_eq!(found.iter().filter(|fault| fault.starts_with(&start)).count(), 1, "{found:?}");
+    }
+    assert_eq!(found.len(), 3, "{found:?}");
+    let found = faults(file("[coordination]\nredis = 'redis://cache'\n"));
+    assert!(found[0].starts_with("coordination.redis:"), "{found:?}");
 }

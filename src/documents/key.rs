@@ -44,6 +44,12 @@ impl DocumentKey {
         Self(format!("migrations/finished/{migration}").into())
     }
 
+    /// The lock over an object, where proxies keep it in documents.
+    pub fn lock(object: &ObjectKey) -> Self {
+        let name = encode_segment(object.name.as_str());
+        Self(format!("locks/{name}/{}", encode_segment(object.id.as_str())).into())
+    }
+
     /// The deployment's own mark.
     pub fn deployment() -> Self {
         Self("deployment".into())

@@ -63,7 +63,7 @@ impl Server {
     async fn measured(config: Config, mut resources: Resources, registry: Registry) -> Self {
         let runtime = Runtime::system();
         let clock = Arc::clone(&runtime.clock);
-        let pauses = Arc::new(InProcessPauses::new(config.coordination, clock));
+        let pauses = Arc::new(InProcessPauses::new(config.coordination.hold(), clock));
         resources.pauses = pauses.clone();
         let listeners = Listeners {
             grpc: TcpListener::bind("127.0.0.1:0").await.unwrap(),

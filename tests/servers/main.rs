@@ -1,4 +1,4 @@
-//! What is true of stores that somebody else runs: PostgreSQL, Azure Blob, Cosmos DB, S3.
+//! What is true of servers that somebody else runs: PostgreSQL, Azure Blob, Cosmos DB, S3, Redis.
 //!
 //! The servers are started by `scripts/services`, which says where they listen in variables of
 //! the environment. Without them these tests fail: a server that is missing is no success.
@@ -16,6 +16,7 @@ mod interface;
 mod load_balancer;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod redis;
 #[cfg(feature = "s3")]
 mod s3;
 mod service;

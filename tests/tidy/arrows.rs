@@ -15,7 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", CORE_MAY),
     ("migration", CORE_MAY),
     ("backends", &["domain", "runtime", "telemetry", "store", "documents"]),
-    ("coordination", &["domain", "runtime", "telemetry", "lock"]),
+    ("coordination", &["domain", "runtime", "telemetry", "documents", "lock"]),
     ("grpc", GRPC_MAY),
     ("config", CONFIG_MAY),
     ("app", APP_MAY),

@@ -1,6 +1,7 @@
 //! The decision page on stored formats, held against what the code writes.
 
 use std::time::Duration;
+use streamgate::coordination::in_documents::lock::LockRecord;
 use streamgate::documents::{DocumentKey, objects};
 use streamgate::domain::close_event::MigrationKind;
 use streamgate::domain::object_document::MigrationClaim;
@@ -140,6 +141,14 @@ fn record() -> MigrationRecord {
         paused_since: Some(moment(1)),
         paused_ms: 0,
     }
+}
+
+#[test]
+fn locks_are_kept_as_the_page_says() {
+    let expires_at = Timestamp::from_nanos(1_700_000_012_000_000_000);
+    let record = LockRecord { owner: Some("proxy-1".into()), token: 7, expires_at };
+    let written = objects::encode(&record);
+    page_shows("lock", std::str::from_utf8(&written).expect("JSON is UTF-8"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The promises of [`Lock`] and [`Pauses`], one case each.
+//! The promises of [`Pauses`], one case each.
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use std::sync::Arc;
@@ -8,14 +8,13 @@ use std::time::Duration;
 use futures::poll;
 
 use crate::domain::{ObjectKey, Timestamp};
-use crate::lock::{Held, Lock, LockError, Owner, Pauses};
-use crate::runtime::{Clock, Deadline};
+use crate::lock::{Held, Pauses};
+use crate::runtime::Deadline;
 use crate::testing::clock::ManualClock;
 
-/// A lock service and its pauses under test, on a clock that the case moves.
+/// Pauses under test, on a clock that the case moves.
 #[derive(Clone)]
 pub struct CoordinationSubject {
-    pub lock: Arc<dyn Lock>,
     pub pauses: Arc<dyn Pauses>,
     pub clock: Arc<ManualClock>,
 }
@@ -24,7 +23,6 @@ pub struct CoordinationSubject {
 pub const HELD_PER_OBJECT_MAX: usize = 3;
 pub const HELD_MAX: usize = 5;
 
-const TTL: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl super::Finish for CoordinationSubject {
@@ -50,20 +48,7 @@ fn object(id: &str) -> ObjectKey {
     ObjectKey::new("order", id).expect("well formed")
 }
 
-fn owner(name: &str) -> Owner {
-    Owner(name.to_owned())
-}
-
 super::suite! { $ coordination_conformance, coordination over CoordinationSubject, [
-    one_holder_at_a_time_until_it_lets_go
-    a_lease_ends_by_the_clock
-    renewing_prolongs_a_lease
-    an_expired_lease_is_neither_renewed_nor_released
-    only_the_holder_lets_go
-    acquiring_again_renews_and_keeps_the_token
-    tokens_grow_with_every_holder
-    locks_of_different_objects_are_apart
-    of_many_at_once_exactly_one_gets_the_lock
     without_a_pause_an_append_passes_at_once
     a_pause_holds_appends_until_it_is_over
     a_pause_ends_by_itself
@@ -84,107 +69,6 @@ super::suite! { $ coordination_conformance, coordination over CoordinationSubjec
 
 #[cfg(test)]
 pub(super) const SOURCES: &[&str] = &[include_str!("coordination.rs")];
-
-pub async fn one_holder_at_a_time_until_it_lets_go(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    assert_eq!(lock.holder(&object).await.unwrap(), None);
-    let lease = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    assert_eq!(lock.holder(&object).await.unwrap().as_ref(), Some(&lease));
-    let refused = lock.acquire(&object, &owner("b"), TTL).await;
-    assert!(matches!(refused, Err(LockError::Held { holder }) if *holder == lease));
-    lock.release(&lease).await.unwrap();
-    assert_eq!(lock.holder(&object).await.unwrap(), None);
-    lock.acquire(&object, &owner("b"), TTL).await.unwrap();
-}
-
-pub async fn a_lease_ends_by_the_clock(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    subject.clock.advance(TTL - Duration::from_nanos(1));
-    lock.acquire(&object, &owner("b"), TTL).await.expect_err("the lease still runs");
-    subject.clock.advance(Duration::from_nanos(1));
-    assert_eq!(lock.holder(&object).await.unwrap(), None);
-    let lease = lock.acquire(&object, &owner("b"), TTL).await.unwrap();
-    assert_eq!(lease.expires_at, subject.clock.now().plus(TTL));
-}
-
-pub async fn renewing_prolongs_a_lease(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    let first = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    subject.clock.advance(TTL / 2);
-    let renewed = lock.renew(&first, TTL).await.unwrap();
-    assert_eq!(renewed.token, first.token);
-    subject.clock.advance(TTL - Duration::from_nanos(1));
-    lock.acquire(&object, &owner("b"), TTL).await.expect_err("the lease was prolonged");
-    // The lease as it was before the renewal is the same lease.
-    lock.renew(&first, TTL).await.unwrap();
-}
-
-pub async fn an_expired_lease_is_neither_renewed_nor_released(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    let lost = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    subject.clock.advance(TTL);
-    assert!(matches!(lock.renew(&lost, TTL).await, Err(LockError::Lost)));
-    assert!(matches!(lock.release(&lost).await, Err(LockError::Lost)));
-    let next = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    assert!(matches!(lock.renew(&lost, TTL).await, Err(LockError::Lost)));
-    assert!(matches!(lock.release(&lost).await, Err(LockError::Lost)));
-    assert_eq!(lock.holder(&object).await.unwrap(), Some(next));
-}
-
-pub async fn only_the_holder_lets_go(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    let lease = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    let mut forged = lease.clone();
-    forged.owner = owner("b");
-    assert!(matches!(lock.release(&forged).await, Err(LockError::Lost)));
-    assert!(matches!(lock.renew(&forged, TTL).await, Err(LockError::Lost)));
-    assert_eq!(lock.holder(&object).await.unwrap(), Some(lease));
-}
-
-pub async fn acquiring_again_renews_and_keeps_the_token(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    let first = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    subject.clock.advance(TTL / 2);
-    let again = lock.acquire(&object, &owner("a"), TTL).await.unwrap();
-    assert_eq!(again.token, first.token);
-    assert!(again.expires_at > first.expires_at);
-}
-
-pub async fn tokens_grow_with_every_holder(subject: CoordinationSubject) {
-    let (lock, object) = (&subject.lock, object("1"));
-    let mut last = None;
-    for (turn, name) in ["a", "b", "b", "a"].into_iter().cycle().take(40).enumerate() {
-        let lease = lock.acquire(&object, &owner(name), TTL).await.unwrap();
-        assert!(Some(lease.token) > last, "{turn}");
-        last = Some(lease.token);
-        if turn % 2 == 0 {
-            lock.release(&lease).await.unwrap();
-        } else {
-            subject.clock.advance(TTL);
-        }
-    }
-}
-
-pub async fn locks_of_different_objects_are_apart(subject: CoordinationSubject) {
-    let lock = &subject.lock;
-    let first = lock.acquire(&object("1"), &owner("a"), TTL).await.unwrap();
-    let second = lock.acquire(&object("2"), &owner("b"), TTL).await.unwrap();
-    lock.release(&first).await.unwrap();
-    assert_eq!(lock.holder(&object("2")).await.unwrap(), Some(second));
-}
-
-pub async fn of_many_at_once_exactly_one_gets_the_lock(subject: CoordinationSubject) {
-    for round in 0..50 {
-        let object = object(&round.to_string());
-        let attempts = (0..16).map(|n| {
-            let (lock, object) = (Arc::clone(&subject.lock), object.clone());
-            async move { lock.acquire(&object, &owner(&n.to_string()), TTL).await.is_ok() }
-        });
-        let won = crate::testing::parallel::all(attempts).await;
-        assert_eq!(won.into_iter().filter(|won| *won).count(), 1);
-    }
-}
 
 pub async fn without_a_pause_an_append_passes_at_once(subject: CoordinationSubject) {
     let (held, _pass) = subject.pauses.pass(&object("1"), None).await;

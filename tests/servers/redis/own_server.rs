@@ -1,0 +1,229 @@
+//! Servers that one test has to itself, to kill, stop and start them: one alone, one with a
+//! replica under sentinels, and a cluster.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use streamgate::coordination::RedisOptions;
+use streamgate::runtime::{Runtime, Secret};
+use tempfile::TempDir;
+
+/// One process of Redis: a server, or a sentinel.
+pub(super) struct OwnServer {
+    program: &'static str,
+    arguments: Vec<String>,
+    pub(super) port: u16,
+    folder: TempDir,
+    running: Option<Child>,
+}
+
+impl OwnServer {
+    pub(super) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With these settings beside the port.
+    pub(super) async fn start_with(settings: &[&str]) -> Self {
+        // Somebody else may take the port before the server does.
+        for _ in 0..8 {
+            let mut server = Self::new("redis-server", settings);
+            server.run();
+            if server.answers().await {
+                return server;
+            }
+        }
+        panic!("no server of Redis started");
+    }
+
+    fn new(program: &'static str, settings: &[&str]) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let arguments = settings.iter().map(|&setting| setting.to_owned()).collect();
+        Self { program, arguments, port, folder, running: None }
+    }
+
+    fn run(&mut self) {
+        let mut command = Command::new(self.program);
+        if self.program == "redis-sentinel" {
+            command.arg(self.folder.path().join("sentinel.conf"));
+        } else {
+            let plain = if self.is_tls() { "0".into() } else { self.port.to_string() };
+            command.args(["--port", &plain, "--bind", "127.0.0.1", "--save", ""]);
+            command.args(["--appendonly", "no", "--repl-diskless-sync-delay", "0", "--dir"]);
+            command.arg(self.folder.path());
+        }
+        let log = std::fs::File::create(self.folder.path().join("log")).unwrap();
+        command.args(&self.arguments).stdin(Stdio::null()).stdout(log);
+        self.running = Some(command.spawn().expect("scripts/services installs Redis"));
+    }
+
+    fn is_tls(&self) -> bool {
+        self.arguments.iter().any(|argument| argument == "--tls-port")
+    }
+
+    /// Whether it is this very process that answers; false if it ended instead.
+    async fn answers(&mut self) -> bool {
+        loop {
+            let running = self.running.as_mut().unwrap();
+            if running.try_wait().unwrap().is_some() {
+                return false;
+            }
+            // The log is this process's own; another that has the port would answer as well.
+            let log = std::fs::read_to_string(self.folder.path().join("log")).unwrap();
+            if log.contains("Ready to accept connections") || log.contains("+monitor master main") {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Other settings, from the next start on.
+    pub(super) fn set(&mut self, settings: &[&str]) {
+        self.arguments = settings.iter().map(|&setting| setting.to_owned()).collect();
+    }
+
+    pub(super) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    pub(super) fn options(&self) -> RedisOptions {
+        RedisOptions::at(self.url())
+    }
+
+    /// What it answers to a command by hand; nothing if it does not.
+    pub(super) fn cli(&self, command: &[&str]) -> String {
+        let port = self.port.to_string();
+        let output = Command::new("redis-cli").args(["-p", &port]).args(command).output();
+        String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
+    }
+
+    pub(super) fn kill(&mut self) {
+        if let Some(mut running) = self.running.take() {
+            running.kill().unwrap();
+            running.wait().unwrap();
+        }
+    }
+
+    /// Starts it again, on its port and without memory.
+    pub(super) async fn start_again(&mut self) {
+        // The port may be in use for a moment.
+        loop {
+            self.run();
+            if self.answers().await {
+                return;
+            }
+        }
+    }
+
+    /// It keeps its connections, and answers nothing.
+    pub(super) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(super) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.running.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+}
+
+impl Drop for OwnServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Below the ports of outgoing connections, and so that a cluster's second port is free as well.
+fn free_port() -> u16 {
+    loop {
+        let port = 10_000 + u16::try_from(Runtime::system().entropy.below(12_000)).unwrap();
+        let is_free = |port| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if is_free(port) && is_free(port + 10_000) {
+            return port;
+        }
+    }
+}
+
+/// A server, its replica, and three sentinels that agree by two.
+pub(super) struct Watched {
+    pub(super) servers: Vec<OwnServer>,
+    sentinels: Vec<OwnServer>,
+}
+
+impl Watched {
+    pub(super) async fn start() -> Self {
+        let first = OwnServer::start().await;
+        let port = first.port.to_string();
+        let second = OwnServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+        while !second.cli(&["info", "replication"]).contains("master_link_status:up") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            let mut sentinel = OwnServer::new("redis-sentinel", &[]);
+            let settings = format!(
+                "port {}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 2\n\
+                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
+                sentinel.port
+            );
+            std::fs::write(sentinel.folder.path().join("sentinel.conf"), settings).unwrap();
+            sentinel.run();
+            assert!(sentinel.answers().await, "a sentinel did not start");
+            sentinels.push(sentinel);
+        }
+        let watched = Self { servers: vec![first, second], sentinels };
+        // A failover needs all that know of each other and of the replica.
+        for sentinel in &watched.sentinels {
+            loop {
+                let known = sentinel.cli(&["sentinel", "master", "main"]).replace('\n', " ");
+                if known.contains("num-slaves 1") && known.contains("num-other-sentinels 2") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        watched
+    }
+
+    pub(super) fn options(&self) -> RedisOptions {
+        let urls = self.sentinels.iter().map(|sentinel| Secret::Text(sentinel.url()));
+        RedisOptions {
+            sentinel_urls: urls.collect(),
+            sentinel_service: Some("main".into()),
+            ..RedisOptions::default()
+        }
+    }
+}
+
+/// Three servers that share the keys.
+pub(super) struct Cluster {
+    pub(super) nodes: Vec<OwnServer>,
+}
+
+impl Cluster {
+    pub(super) async fn start() -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            let settings = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+            nodes.push(OwnServer::start_with(&settings).await);
+        }
+        let mut command = Command::new("redis-cli");
+        command.args(["--cluster", "create"]);
+        command.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
+        let output = command.arg("--cluster-yes").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        for node in &nodes {
+            while !node.cli(&["cluster", "info"]).contains("cluster_state:ok") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        Self { nodes }
+    }
+
+    pub(super) fn options(&self) -> RedisOptions {
+        let urls = self.nodes.iter().map(|node| Secret::Text(node.url()));
+        RedisOptions { cluster_urls: urls.collect(), ..RedisOptions::default() }
+    }
+}
