@@ -252,7 +252,7 @@ async fn every_kind_of_call_goes_through_and_is_spread_over_all_proxies() {
             _ => {}
         }
     }
-    let missing = v1::GetObjectRequest { object: object("missing"), ..Default::default() };
+    let missing = v1::GetObjectRequest { object: object("missing") };
     let status = client.get_object(missing).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound, "{status:?}");
     assert!(!status.details().is_empty(), "details come through: {status:?}");

@@ -143,7 +143,7 @@ async fn check(stories: &[Story], follower: &Worker, follows: &[usize], client: 
     until("all moves have ended", ended).await;
     follower.settle().await;
     for (story, follow) in stories.iter().zip(follows) {
-        let sent = story.sent.borrow();
+        let sent = story.sent.borrow().clone();
         let history = client.read(&story.object).await.unwrap();
         assert_same(&story.object, &history, &sent);
         let stores = history.header.chain.iter().map(|stream| stream.store.as_str());
