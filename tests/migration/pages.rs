@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use streamgate::runtime::Clock as _;
 use streamgate::testing::faulty::{Call, Fate, FaultPlan};
 
 use crate::kit::Kit;
