@@ -99,30 +99,30 @@ pub(super) async fn ask(
 
 /// The appends and their events, column by column. All counts lie far below 2^31: limits see to it.
 #[derive(Default)]
-struct Columns<'a> {
+pub(super) struct Columns<'a> {
     streams: Vec<&'a str>,
     append_streams: Vec<i32>,
     makers: Vec<Option<Uuid>>,
     bases: Vec<i64>,
     expected: Vec<Option<i64>>,
     counts: Vec<i32>,
-    last_recorded: Vec<i64>,
+    pub(super) last_recorded: Vec<i64>,
     event_appends: Vec<i32>,
     event_offsets: Vec<i32>,
-    event_ids: Vec<Uuid>,
-    digests: Vec<&'a [u8]>,
-    event_types: Vec<&'a str>,
-    schema_versions: Vec<i64>,
-    content_types: Vec<&'a str>,
-    metadatas: Vec<Option<String>>,
-    payloads: Vec<&'a [u8]>,
-    occurred: Vec<Option<i64>>,
-    recorded: Vec<i64>,
-    sizes: Vec<i32>,
+    pub(super) event_ids: Vec<Uuid>,
+    pub(super) digests: Vec<&'a [u8]>,
+    pub(super) event_types: Vec<&'a str>,
+    pub(super) schema_versions: Vec<i64>,
+    pub(super) content_types: Vec<&'a str>,
+    pub(super) metadatas: Vec<Option<String>>,
+    pub(super) payloads: Vec<&'a [u8]>,
+    pub(super) occurred: Vec<Option<i64>>,
+    pub(super) recorded: Vec<i64>,
+    pub(super) sizes: Vec<i32>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(batch: &'a [Queued]) -> Self {
+    pub(super) fn of(batch: &'a [Queued]) -> Self {
         let mut columns = Self::default();
         let mut places = HashMap::new();
         for (place, Queued { stream, append, .. }) in (1..).zip(batch) {

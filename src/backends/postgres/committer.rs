@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{Semaphore, oneshot};
 
+use super::alone;
 use super::batch::{self, Patience, Queued, Told};
 use super::connections::Connections;
 use super::error::Failure;
-use super::one;
 use super::options::PostgresOptions;
 use super::statements::Statements;
 use crate::domain::StreamId;
@@ -179,7 +179,7 @@ impl Asked {
     /// Answers everybody, now or after another look.
     async fn settle(self: &Arc<Self>, batch: Vec<Queued>) {
         if let [queued] = batch.as_slice() {
-            match self.ask_for_one(queued).await {
+            match self.ask_alone(queued).await {
                 Ok(Some(appended)) => {
                     return batch.into_iter().for_each(|queued| queued.answer(Ok(appended)));
                 }
@@ -237,9 +237,9 @@ impl Asked {
         self.in_time(batch::ask(connections, &self.statements, channel, patience, batch)).await
     }
 
-    async fn ask_for_one(&self, queued: &Queued) -> Result<Option<Appended>, Failure> {
+    async fn ask_alone(&self, queued: &Queued) -> Result<Option<Appended>, Failure> {
         let channel = self.channel.as_deref();
-        self.in_time(one::ask(&self.connections, &self.statements, channel, queued)).await
+        self.in_time(alone::ask(&self.connections, &self.statements, channel, queued)).await
     }
 
     async fn in_time<T>(

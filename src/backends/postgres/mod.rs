@@ -1,7 +1,7 @@
 //! PostgreSQL 15 and newer: both ports, in a schema of their own.
 //!
 //! Reading order: [`options`], `events` and `documents` (the ports), `error`; then `committer`,
-//! `batch` (appends of many callers in one transaction), `one` (an event that goes alone), `layout`
+//! `batch` (appends of many callers in one transaction), `alone` (of one caller), `layout`
 //! (rows and parameters as values), `statements`, `schema` (creating, migrating and checking it;
 //! `schema/*.sql` is what the server holds); then `connections`, `address` and `tls` (how the
 //! server is reached) and `listener` (what other processes appended).
@@ -12,6 +12,7 @@
 //! transaction of its own, so it works through a pooler that hands out connections by transaction.
 
 mod address;
+mod alone;
 mod batch;
 mod committer;
 mod connections;
@@ -20,7 +21,6 @@ mod error;
 mod events;
 mod layout;
 mod listener;
-mod one;
 mod options;
 mod schema;
 mod statements;

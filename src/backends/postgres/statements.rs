@@ -3,6 +3,7 @@
 pub(super) struct Statements {
     pub(super) append: String,
     pub(super) append_one: String,
+    pub(super) append_page: String,
     pub(super) close: String,
     pub(super) create: String,
     pub(super) tail: String,
@@ -28,6 +29,10 @@ impl Statements {
             append_one: within(
                 "SELECT @.append_one_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
                  $14, $15) AS version",
+            ),
+            append_page: within(
+                "SELECT @.append_page_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \
+                 $14, $15, $16) AS version",
             ),
             close: within("SELECT * FROM @.close_v1($1, $2, $3, $4, $5::text::jsonb)"),
             create: within(
