@@ -1,7 +1,8 @@
 //! PostgreSQL behind the proxy beside applications that talk to it themselves.
 //!
 //! Needs a server, in `STREAMGATE_TEST_POSTGRES_URL`. Both sides use one database of it, made for
-//! the run and dropped after it.
+//! the run and dropped after it. `STREAMGATE_BARS_POSTGRES` may hold further settings of the two
+//! stores there, as they stand in a file: `append_connections = 4`.
 //!
 //! Reading order: [`plain`] (what others do), [`appends`], [`copies`].
 
@@ -43,10 +44,16 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
 
 fn settings(database: &Database, folder: &std::path::Path) -> String {
     let (server, url) = (served::server_settings(folder), database.url());
+    let more = std::env::var("STREAMGATE_BARS_POSTGRES").unwrap_or_default();
+    let at_server = |name| {
+        format!(
+            "[[stores]]\nname = '{name}'\nkind = 'postgres'\nurl = '{url}'\nschema = '{name}'\n\
+             {more}\n"
+        )
+    };
+    let (first, second) = (at_server(FIRST), at_server(SECOND));
     format!(
-        "{server}\
-         [[stores]]\nname = '{FIRST}'\nkind = 'postgres'\nurl = '{url}'\nschema = '{FIRST}'\n\
-         [[stores]]\nname = '{SECOND}'\nkind = 'postgres'\nurl = '{url}'\nschema = '{SECOND}'\n\
+        "{server}{first}{second}\
          [[stores]]\nname = '{ON_DISK}'\nkind = 'embedded'\n"
     )
 }
