@@ -65,13 +65,14 @@ fn sleepy(kit: &Kit) -> FaultPlan {
     })
 }
 
-/// Hangs in that one call, and is told meanwhile that its lease is renewed.
+/// Hangs with the second page that it has read and is about to write, and is told meanwhile that
+/// its lease is renewed.
 fn hanging() -> FaultPlan {
     let mut pages = 0;
     FaultPlan::new(move |call| {
-        let reads = (call.part, call.operation) == ("hot", "read");
-        pages += u32::from(reads);
-        if reads && pages == 2 { Fate::StallAnswer(SLEEP) } else { Fate::Done }
+        let writes = (call.part, call.operation) == ("cold", "append");
+        pages += u32::from(writes);
+        if writes && pages == 2 { Fate::Stall(SLEEP) } else { Fate::Done }
     })
 }
 
@@ -162,7 +163,7 @@ async fn a_zombie_that_believes_in_its_lease_changes_nothing() {
     overtaken(&kit, &zombie).await;
     let calls = zombie.plan.calls();
     let appended = calls.iter().filter(|call| (call.part, call.operation) == ("cold", "append"));
-    assert_eq!(appended.count(), 2, "it went on to write its page: {calls:?}");
+    assert_eq!(appended.count(), 2, "it wakes and writes its page: {calls:?}");
     let said = lines.take();
     println!("{said}");
     assert!(said.contains("loss=\"overtaken\""), "{said}");
