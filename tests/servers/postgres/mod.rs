@@ -53,3 +53,26 @@ mod client {
         postgres => ClientSubject::new(InStore::new(Arc::new(super::store().await))),
     }
 }
+
+mod lock {
+    //! The lock where no Redis is: in documents.
+
+    use streamgate::coordination::DocumentLock;
+    use streamgate::lock::Lock;
+    use streamgate::lock_conformance;
+    use streamgate::runtime::Runtime;
+    use streamgate::testing::conformance::lock::LockSubject;
+
+    use super::*;
+
+    /// Three proxies over one store of documents.
+    async fn in_documents() -> LockSubject {
+        let documents = Arc::new(store().await);
+        let lock = || DocumentLock::new(documents.clone(), Runtime::system().clock);
+        LockSubject::by_real_time((0..3).map(|_| Arc::new(lock()) as Arc<dyn Lock>).collect())
+    }
+
+    lock_conformance! {
+        postgres => super::in_documents().await,
+    }
+}
