@@ -17,6 +17,7 @@ pub(super) fn faults_of(config: &Config) -> Vec<InvalidValue> {
     faults.extend(config.proxy.check().into_iter().map(within("proxy")));
     faults.extend(config.migration.check().into_iter().map(within("migration")));
     faults.extend(config.coordination.check().into_iter().map(within("coordination")));
+    faults.extend(lease(config));
     faults.extend(config.store_calls.check().into_iter().map(within("store_calls")));
     faults
 }
@@ -41,6 +42,18 @@ fn server(server: &ServerSettings) -> Vec<InvalidValue> {
         faults.push(InvalidValue::new("health_interval", "must be at least 100ms"));
     }
     faults
+}
+
+/// A lease that a single slow answer outlasts could never be renewed.
+fn lease(config: &Config) -> Option<InvalidValue> {
+    let redis = config.coordination.redis.as_ref()?;
+    let call = redis.connect_timeout + redis.response_timeout;
+    let problem = format!(
+        "must be longer than connect_timeout and response_timeout of coordination.redis together, \
+         which are {call:?}"
+    );
+    let is_short = config.migration.lease_ttl <= call;
+    is_short.then(|| InvalidValue::new("migration.lease_ttl", problem))
 }
 
 fn is_loopback(address: SocketAddr) -> bool {

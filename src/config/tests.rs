@@ -380,6 +380,9 @@ fn redis_is_named_in_the_file_or_by_the_environment_and_checked_with_the_rest() 
         assert_eq!(found.iter().filter(|fault| fault.starts_with(&start)).count(), 1, "{found:?}");
     }
     assert_eq!(found.len(), 3, "{found:?}");
+    let short = "[migration]\nlease_ttl = '1s'\n[coordination.redis]\nurl = 'redis://cache'\n";
+    let found = faults(file(short));
+    assert!(found.len() == 1 && found[0].starts_with("migration.lease_ttl:"), "{found:?}");
     let found = faults(file("[coordination]\nredis = 'redis://cache'\n"));
     assert!(found[0].starts_with("coordination.redis:"), "{found:?}");
 }
