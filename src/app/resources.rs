@@ -25,6 +25,7 @@ use crate::coordination::{
 };
 use crate::documents::{self, DocumentStore};
 use crate::domain::{ErrorClass, StoreName};
+use crate::lock::observe::ObserveLock;
 use crate::lock::{Lock, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{self, EventStore, StoreOptions, StoreWakeups, Stores, Wakeups};
@@ -174,6 +175,7 @@ impl Resources {
             // Nobody else can open these documents, so nobody else moves their objects.
             None => Arc::new(InProcessLock::new(clock())),
         };
+        let lock = Arc::new(ObserveLock::new(lock, clock(), registry));
         Ok(Self {
             stores: Stores::new(stores, wakeups),
             documents,

@@ -3,6 +3,8 @@
 //! Both are for economy (I9): losing them costs duplicate work or a delay, never data, and
 //! never the availability of Append and Read.
 
+pub mod observe;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -24,6 +24,8 @@ pub const MIGRATIONS_STEPPED_ASIDE: &str = "migrations_stepped_aside";
 /// Events that were copied to targets, and their bytes.
 pub const MIGRATION_EVENTS_COPIED: &str = "migration_events_copied";
 pub const MIGRATION_BYTES_COPIED: &str = "migration_bytes_copied";
+/// `operation`, `outcome`: the time of a call to the lock service.
+pub const LOCK_CALL_DURATION_SECONDS: &str = "lock_call_duration_seconds";
 /// Requests of one answer that were begun and have not ended.
 pub const RPCS_IN_FLIGHT: &str = "rpcs_in_flight";
 /// Answers of many messages that were begun and have not ended.
