@@ -1,4 +1,5 @@
-//! A server in this process, on embedded stores in a folder of its own, reached over TCP.
+//! Servers in this process, on embedded stores in a folder of their own or on others, reached over
+//! TCP.
 
 #[cfg(feature = "servers")]
 use std::net::SocketAddr;
@@ -8,31 +9,71 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use prometheus_client::registry::Registry;
 use streamgate::app::{App, AppParts, Listeners, Resources, Stopped, registry};
 use streamgate::config::{Config, Layers};
 use streamgate::domain::Timestamp;
 use streamgate::runtime::{Clock, Runtime, SystemClock};
 use tempfile::TempDir;
 
-use crate::client::Client;
-use crate::permits::STORES;
+use super::client::Client;
+use super::permits::STORES;
 
 pub(crate) struct InProcess {
     app: App,
-    _folder: TempDir,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    resources: Resources,
+    folder: Arc<TempDir>,
 }
 
 impl InProcess {
+    /// On embedded stores of these names.
     pub(crate) async fn start(clock: Arc<dyn Clock>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let file = Some((PathBuf::from("test.toml"), config_text(&folder)));
+        let store = |name| format!("[[stores]]\nname = \"{name}\"\nkind = \"embedded\"\n");
+        Self::over(&STORES.map(store).concat(), clock).await
+    }
+
+    /// On the stores of these settings.
+    pub(crate) async fn over(settings: &str, clock: Arc<dyn Clock>) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let text = format!(
+            "[server]\nlisten = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\n\
+             data_dir = {:?}\n{settings}",
+            folder.path()
+        );
+        let file = Some((PathBuf::from("test.toml"), text));
         let config = Config::assemble(Layers { file, ..Layers::default() }).unwrap();
-        let runtime = Runtime { clock, ..Runtime::system() };
+        let runtime = Runtime { clock: Arc::clone(&clock), ..Runtime::system() };
         let mut registry = registry();
-        let listeners = Listeners::bind(&config.server).await.unwrap();
         let resources = Resources::open(&config, &runtime, &mut registry).await.unwrap();
-        let parts = AppParts { config, runtime, resources, listeners, registry };
-        Self { app: App::start(parts).await.unwrap(), _folder: folder }
+        Self::serve(config, runtime, resources, registry, folder).await
+    }
+
+    /// Another proxy of the same deployment, which knows nothing of what this one remembers.
+    pub(crate) async fn another(&self) -> Self {
+        let runtime = Runtime { clock: Arc::clone(&self.clock), ..Runtime::system() };
+        let (resources, folder) = (self.resources.clone(), Arc::clone(&self.folder));
+        Self::serve(self.config.clone(), runtime, resources, registry(), folder).await
+    }
+
+    async fn serve(
+        config: Config,
+        runtime: Runtime,
+        resources: Resources,
+        registry: Registry,
+        folder: Arc<TempDir>,
+    ) -> Self {
+        let clock = Arc::clone(&runtime.clock);
+        let listeners = Listeners::bind(&config.server).await.unwrap();
+        let parts = AppParts {
+            config: config.clone(),
+            runtime,
+            resources: resources.clone(),
+            listeners,
+            registry,
+        };
+        Self { app: App::start(parts).await.unwrap(), config, clock, resources, folder }
     }
 
     #[cfg(feature = "servers")]
@@ -48,24 +89,13 @@ impl InProcess {
     /// A counter as the metrics endpoint tells it.
     pub(crate) async fn counter(&self, name: &str) -> u64 {
         let address = self.app.http_address().expect("metrics are served");
-        crate::metrics::counter(address, name).await
+        super::metrics::counter(address, name).await
     }
 
     /// Nothing in flight may be left to cut off.
     pub(crate) async fn stop(self) {
         assert_eq!(self.app.stop().await, Stopped::InTime);
     }
-}
-
-fn config_text(folder: &TempDir) -> String {
-    let mut text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nhttp_listen = \"127.0.0.1:0\"\ndata_dir = {:?}\n",
-        folder.path()
-    );
-    for store in STORES {
-        text += &format!("[[stores]]\nname = \"{store}\"\nkind = \"embedded\"\n");
-    }
-    text
 }
 
 /// A wall clock that stands for a while and then falls, again and again.

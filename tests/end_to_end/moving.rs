@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use streamgate::grpc::v1;
 use tonic::Status;
 
-use crate::client::{Client, Watch, has_ended, reason, soon};
+use super::client::{Client, Watch, has_ended, reason, soon};
 
 /// One move of one object.
 pub(crate) struct Move<'a> {
