@@ -14,9 +14,18 @@ mod cosmos;
 mod interface;
 #[cfg(feature = "postgres")]
 mod load_balancer;
+#[cfg(all(feature = "azure_blob", feature = "cosmos", feature = "postgres", feature = "s3"))]
+mod moves;
+#[cfg(any(feature = "azure_blob", feature = "postgres"))]
+mod own_server;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod redis;
+#[cfg(feature = "postgres")]
+#[allow(dead_code, reason = "its other paces are for stores that grow slow")]
+mod relay;
 #[cfg(feature = "s3")]
 mod s3;
 mod service;
+#[cfg(all(feature = "azure_blob", feature = "cosmos", feature = "postgres", feature = "s3"))]
+mod sleepers;

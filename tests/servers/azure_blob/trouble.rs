@@ -1,7 +1,5 @@
 //! A service that throttles, fails, and is restarted.
 
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use streamgate::testing::parallel;
 
 use super::middle::{Fate, Middle};
 use super::rollover::read_all;
-use crate::service::variable;
+use crate::own_server::OwnServer;
 
 async fn behind(middle: &Middle) -> AzureBlobStore {
     let options = AzureBlobOptions { endpoint: middle.endpoint(), ..super::options() };
@@ -76,43 +74,11 @@ async fn a_failure_of_the_service_leaves_a_write_open_until_its_place_is_looked_
     assert_eq!(read_all(&store, &stream).await, [event(1)]);
 }
 
-/// Azurite of its own, which is stopped as its makers mean it to be stopped.
-struct Service {
-    folder: PathBuf,
-    endpoint: String,
-}
-
-fn services(folder: &PathBuf, words: &[&str]) -> String {
-    let script = variable("STREAMGATE_TEST_SERVICES");
-    let run = Command::new(script).arg("--in").arg(folder).args(words).output();
-    let run = run.expect("the script runs");
-    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
-    String::from_utf8_lossy(&run.stdout).into_owned()
-}
-
-impl Service {
-    fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap().keep();
-        services(&folder, &["up", "azure_blob"]);
-        let env = services(&folder, &["env"]);
-        let name = "STREAMGATE_TEST_AZURE_BLOB_ENDPOINT=";
-        let endpoint = env.lines().find_map(|line| line.split_once(name)).expect("it is up").1;
-        Self { folder, endpoint: endpoint.trim_matches(['\'', '"']).to_owned() }
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        services(&self.folder, &["down"]);
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_restart_of_the_service_loses_and_doubles_nothing() {
     const WRITERS: u64 = 4;
-    let service = Service::start();
-    let options = AzureBlobOptions { endpoint: service.endpoint.clone(), ..super::small() };
+    let service = Arc::new(OwnServer::azure_blob());
+    let options = AzureBlobOptions { endpoint: service.place.clone(), ..super::small() };
     let store = Arc::new(super::open(options).await);
     let stream = stream_id("Order/1/0000000000");
     store.create(&stream, &header(&object("1"))).await.unwrap();
@@ -145,14 +111,13 @@ async fn a_restart_of_the_service_loses_and_doubles_nothing() {
         }
     });
     let restart = {
-        let (folder, store, stream) = (service.folder.clone(), Arc::clone(&store), stream.clone());
+        let (service, store, stream) = (Arc::clone(&service), Arc::clone(&store), stream.clone());
         let restarted = Arc::clone(&restarted);
         async move {
             while store.tail(&stream).await.map_or(0, |tail| tail.head.next().0) < 40 {
                 tokio::task::yield_now().await;
             }
-            let restart = move || services(&folder, &["restart", "azure_blob"]);
-            tokio::task::spawn_blocking(restart).await.unwrap();
+            tokio::task::spawn_blocking(move || service.restart()).await.unwrap();
             restarted.store(true, std::sync::atomic::Ordering::Release);
             (0, 0)
         }

@@ -17,14 +17,14 @@ use crate::service::variable;
 pub(super) type Requests = BTreeMap<String, u64>;
 
 /// The emulator's account, and a database in it that no other test has.
-pub(super) struct Account {
-    pub(super) options: CosmosOptions,
+pub(crate) struct Account {
+    pub(crate) options: CosmosOptions,
     registry: Registry,
     units: Arc<RequestUnits>,
 }
 
 impl Account {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let database = format!("t-{}", SystemEntropy.uuid().simple());
         let endpoint = variable("STREAMGATE_TEST_COSMOS_ENDPOINT");
         let mut options = CosmosOptions::at(endpoint, database, "streams", "East US");
@@ -52,7 +52,7 @@ impl Account {
     }
 
     /// Lets the emulator do this to the next `count` requests of the kind `on`.
-    pub(super) async fn rehearse(&self, fault: &str, on: &str, count: u32) {
+    pub(crate) async fn rehearse(&self, fault: &str, on: &str, count: u32) {
         let database = &self.options.database;
         let path = format!("/_test/fault?database={database}&kind={fault}&on={on}&count={count}");
         self.control("PUT", &path).await;

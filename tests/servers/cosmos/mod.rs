@@ -1,6 +1,6 @@
 //! The Cosmos DB store against the emulator in `tools/cosmos-emulator`.
 
-mod kit;
+pub(crate) mod kit;
 mod requests;
 mod starting;
 mod throttling;

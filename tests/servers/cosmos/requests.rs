@@ -73,6 +73,12 @@ async fn each_call_costs_the_requests_that_the_page_says() {
     assert_eq!(done.unwrap().events, events(90..102));
     rows.count("read from any version", &asked);
 
+    let mut hundred = range(0);
+    hundred.events_max = 100;
+    let (asked, done) = account.counted(store.read(&stream, hundred)).await;
+    assert_eq!(done.unwrap().events, events(0..100));
+    rows.count("read 100 events", &asked);
+
     let ids: Vec<_> = (0..99).map(|number| event(number).event_id).collect();
     let (asked, done) = account.counted(store.find(&stream, &ids)).await;
     assert_eq!(done.unwrap().iter().flatten().count(), 99);

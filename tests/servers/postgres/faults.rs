@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::kit::{
     PATIENCE, append, hand, open, options, pause, read_all, shared, stream, until, url,
 };
-use super::own_server::OwnServer;
+use crate::own_server::OwnServer;
 
 const WRITERS: u64 = 12;
 const STREAMS: u64 = 4;
@@ -130,8 +130,8 @@ async fn cut_connections_lose_and_double_nothing_without_the_wrappers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restarts_of_the_server_lose_and_double_nothing() {
-    let server = OwnServer::start();
-    let store = shared(open(&PostgresOptions::at(server.url.clone())).await.unwrap());
+    let server = OwnServer::postgres();
+    let store = shared(open(&PostgresOptions::at(server.place.clone())).await.unwrap());
     hold_through(wrapped(store), 20, async {
         for _ in 0..2 {
             tokio::task::block_in_place(|| server.restart());
@@ -142,8 +142,8 @@ async fn restarts_of_the_server_lose_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_down_is_unavailable_and_comes_back() {
-    let server = OwnServer::start();
-    let store = open(&PostgresOptions::at(server.url.clone())).await.unwrap();
+    let server = OwnServer::postgres();
+    let store = open(&PostgresOptions::at(server.place.clone())).await.unwrap();
     let orders = stream(&store, "1").await;
     append(&store, &orders, events(0..1)).await.unwrap();
     server.stop();

@@ -4,10 +4,10 @@
 
 mod faults;
 mod kit;
-mod own_server;
 mod people;
 mod pooler;
 mod schema;
+mod sleepers;
 mod tls;
 mod wakeups;
 

@@ -1,6 +1,6 @@
 //! TLS: verified against what the settings trust, or not spoken at all.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use streamgate::backends::postgres::{OpenError, PostgresOptions};
@@ -9,7 +9,7 @@ use streamgate::testing::builders::events;
 use tempfile::TempDir;
 
 use super::kit::{append, hand, open, read_all, stream, url};
-use super::own_server::OwnServer;
+use crate::own_server::OwnServer;
 
 /// A server with a certificate for `localhost`, an authority that signed it and a client's.
 struct Guarded {
@@ -24,9 +24,14 @@ fn openssl(folder: &Path, arguments: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+async fn data_folder(server: &OwnServer) -> PathBuf {
+    let row = hand(&server.place).await.query_one("SHOW data_directory", &[]).await.unwrap();
+    PathBuf::from(row.get::<_, &str>(0))
+}
+
 impl Guarded {
     async fn start() -> Self {
-        let (server, folder) = (OwnServer::start(), tempfile::tempdir().unwrap());
+        let (server, folder) = (OwnServer::postgres(), tempfile::tempdir().unwrap());
         let made = folder.path();
         let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
         openssl(
@@ -48,7 +53,7 @@ impl Guarded {
             );
             openssl(made, &sign);
         }
-        let data = server.data_folder().await;
+        let data = data_folder(&server).await;
         let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data).unwrap());
         for name in ["server.pem", "server.key", "ca.pem"] {
             let (from, to) = (made.join(name), data.join(name));
@@ -57,7 +62,7 @@ impl Guarded {
             std::fs::set_permissions(&to, secret).unwrap();
             std::os::unix::fs::chown(&to, Some(owner), None).unwrap();
         }
-        let by_hand = hand(&server.url).await;
+        let by_hand = hand(&server.place).await;
         for setting in [
             "ssl_cert_file = 'server.pem'",
             "ssl_key_file = 'server.key'",
@@ -71,7 +76,7 @@ impl Guarded {
     }
 
     fn options(&self, host: &str) -> PostgresOptions {
-        let url = self.server.url.replace("127.0.0.1", host) + "?sslmode=require";
+        let url = self.server.place.replace("127.0.0.1", host) + "?sslmode=require";
         PostgresOptions::at(url)
     }
 
@@ -107,7 +112,7 @@ async fn a_server_is_spoken_to_only_when_its_certificate_is_trusted_and_its_own(
         assert_eq!(read_all(&store, &orders).await, events(0..3));
         let look = "SELECT bool_and(ssl), max(client_dn) FROM pg_stat_ssl \
                     JOIN pg_stat_activity USING (pid) WHERE application_name = 'streamgate'";
-        let row = hand(&guarded.server.url).await.query_one(look, &[]).await.unwrap();
+        let row = hand(&guarded.server.place).await.query_one(look, &[]).await.unwrap();
         assert_eq!(row.get::<_, Option<bool>>(0), Some(true), "everything is encrypted");
         assert_eq!(row.get::<_, Option<&str>>(1), shown);
     }

@@ -1,48 +1,52 @@
 //! A server that one test has to itself, to restart it or to give it other settings.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::kit::hand;
 use crate::service::variable;
 
-pub(super) struct OwnServer {
-    pub(super) url: String,
+/// Stopped, and forgotten, when it is dropped.
+pub(crate) struct OwnServer {
+    kind: &'static str,
+    /// Where it listens, as the shared one's variable says it.
+    pub(crate) place: String,
     script: String,
     folder: TempDir,
 }
 
 impl OwnServer {
-    pub(super) fn start() -> Self {
+    pub(crate) fn postgres() -> Self {
+        Self::start("postgres", "STREAMGATE_TEST_POSTGRES_URL")
+    }
+
+    pub(crate) fn azure_blob() -> Self {
+        Self::start("azure_blob", "STREAMGATE_TEST_AZURE_BLOB_ENDPOINT")
+    }
+
+    fn start(kind: &'static str, name: &str) -> Self {
         let script = variable("STREAMGATE_TEST_SERVICES");
         let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { url: String::new(), script, folder };
-        server.say(&["--no-install", "up", "postgres"]);
+        let mut server = Self { kind, place: String::new(), script, folder };
+        server.say(&["--no-install", "up", kind]);
         let told = server.say(&["env"]);
-        let url =
-            told.lines().find_map(|line| line.strip_prefix("export STREAMGATE_TEST_POSTGRES_URL="));
-        server.url = url.expect("the script says where the server listens").to_owned();
+        let begins = format!("export {name}=");
+        let place = told.lines().find_map(|line| line.strip_prefix(&begins));
+        server.place = place.expect("the script says where the server listens").to_owned();
         server
     }
 
     /// As its makers mean it to be stopped, and started on the same port.
-    pub(super) fn restart(&self) {
-        self.say(&["restart", "postgres"]);
+    pub(crate) fn restart(&self) {
+        self.say(&["restart", self.kind]);
     }
 
-    pub(super) fn stop(&self) {
-        self.say(&["stop", "postgres"]);
+    pub(crate) fn stop(&self) {
+        self.say(&["stop", self.kind]);
     }
 
-    pub(super) fn start_again(&self) {
-        self.say(&["start", "postgres"]);
-    }
-
-    pub(super) async fn data_folder(&self) -> PathBuf {
-        let row = hand(&self.url).await.query_one("SHOW data_directory", &[]).await.unwrap();
-        PathBuf::from(row.get::<_, &str>(0))
+    pub(crate) fn start_again(&self) {
+        self.say(&["start", self.kind]);
     }
 
     fn say(&self, arguments: &[&str]) -> String {
