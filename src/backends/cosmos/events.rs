@@ -43,8 +43,9 @@ impl CosmosStore {
         let mut page =
             Page { first: from, events: Vec::new(), head: tail.head, closed: tail.closed };
         let mut bytes = 0;
-        // Events beyond the head came after we looked at it.
-        while tail.base.is_some() && !page.reaches_head() {
+        // A full page asks for nothing more. Events beyond the head came after we looked at it.
+        let is_full = |page: &Page| page.events.len() >= range.events_max.max(1);
+        while tail.base.is_some() && !page.reaches_head() && !is_full(&page) {
             let Some(item) = items.next() else {
                 match some(&mut pages).await? {
                     Some(more) => items = more.into_iter(),

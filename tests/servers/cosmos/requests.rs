@@ -73,6 +73,8 @@ async fn each_call_costs_the_requests_that_the_page_says() {
     assert_eq!(done.unwrap().events, events(90..102));
     rows.count("read from any version", &asked);
 
+    // The service answered with all that was wanted, the head and a hundred events; the store
+    // asked once more all the same, to see that the next event would not fit.
     let mut hundred = range(0);
     hundred.events_max = 100;
     let (asked, done) = account.counted(store.read(&stream, hundred)).await;
