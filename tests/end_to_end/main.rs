@@ -1,5 +1,6 @@
 //! Whole servers through real clients: real input that moves while it is written, processes that
-//! are killed, syncs that are counted, clients in other languages.
+//! are killed, syncs that are counted, clients in other languages, fleets over one Redis and one
+//! PostgreSQL.
 //!
 //! Reading order: `client` (what a client says), `ledger` (what clients were told), `moving` (an
 //! object that moves under its writer), `permits` (real input), `in_process` and `process` (two
@@ -21,6 +22,8 @@ mod relay;
 mod any_language;
 #[cfg(feature = "servers")]
 mod browser;
+#[cfg(all(feature = "servers", feature = "postgres"))]
+mod fleet;
 mod graceful_stop;
 mod permit_log;
 mod slow_peers;

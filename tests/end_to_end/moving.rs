@@ -3,9 +3,10 @@
 
 use sha2::{Digest as _, Sha256};
 use streamgate::grpc::v1;
+use tokio::time::timeout;
 use tonic::Status;
 
-use super::client::{Client, Watch, has_ended, reason, soon};
+use super::client::{Client, WITHIN, Watch, has_ended, reason, soon};
 
 /// One move of one object.
 pub(crate) struct Move<'a> {
@@ -57,8 +58,10 @@ impl Move<'_> {
                 acknowledged.push(append(batch.clone()).await.last_version);
             }
         }
-        let ended = soon("the end of a migration", watch.until(has_ended)).await;
-        let migration = ended.expect("a watch goes on to the end");
+        let migration = match timeout(WITHIN, watch.until(has_ended)).await {
+            Ok(ended) => ended.expect("a watch goes on to the end"),
+            Err(_) => panic!("the migration did not end: {:#?}", client.migration(id).await),
+        };
         assert_eq!(migration.phase(), v1::MigrationPhase::Succeeded, "{migration:#?}");
         Moved { migration, acknowledged }
     }
