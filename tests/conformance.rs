@@ -199,6 +199,28 @@ mod interface {
     }
 }
 
+mod hints {
+    //! What proxies tell each other, and the pauses that they keep together.
+
+    use std::sync::Arc;
+
+    use streamgate::coordination::{InProcessHints, InProcessPauseLeases};
+    use streamgate::hints_conformance;
+    use streamgate::runtime::Runtime;
+    use streamgate::testing::conformance::hints::{HintsSubject, Told};
+
+    fn in_process() -> HintsSubject {
+        let hints = Arc::new(InProcessHints::new());
+        let leases = Arc::new(InProcessPauseLeases::new(Runtime::system().clock));
+        let proxy = || Told::over(hints.clone(), leases.clone(), Runtime::system());
+        HintsSubject { here: proxy(), there: proxy() }
+    }
+
+    hints_conformance! {
+        in_process => super::in_process(),
+    }
+}
+
 mod coordination {
     //! The lock, and the pauses.
 

@@ -19,7 +19,7 @@ const P99_MORE_MAX: Duration = Duration::from_millis(10);
 const MAX_MORE_MAX: Duration = Duration::from_millis(50);
 
 /// One append: when it was sent, and when it was answered.
-type Sent = (Instant, Instant);
+pub(crate) type Sent = (Instant, Instant);
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
     let served = Served::start(bench.scale.stores)?;
@@ -53,7 +53,11 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
 }
 
 /// Appends one after the other; an error ends the benchmark, for a client must see none.
-async fn write(clients: Clients, task: usize, stop: Arc<AtomicBool>) -> Result<Vec<Sent>, Failure> {
+pub(crate) async fn write(
+    clients: Clients,
+    task: usize,
+    stop: Arc<AtomicBool>,
+) -> Result<Vec<Sent>, Failure> {
     let (mut client, payload) = (clients.events(task), load::payload());
     let mut sent = Vec::new();
     while !stop.load(Ordering::Relaxed) {
@@ -86,7 +90,7 @@ fn tell(sent: &[Sent], calm: &[Sent], moving: &[Sent], report: &mut Report) {
 }
 
 /// The appends that were on their way within any of the windows.
-fn within(sent: &[Sent], windows: &[Sent]) -> Sample {
+pub(crate) fn within(sent: &[Sent], windows: &[Sent]) -> Sample {
     let mut latencies = load::histogram();
     for (at, answered) in sent {
         if windows.iter().any(|(from, to)| answered > from && at < to) {

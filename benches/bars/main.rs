@@ -14,6 +14,8 @@ mod append;
 mod bystanders;
 mod cut_over;
 mod echo;
+#[cfg(feature = "postgres")]
+mod fleet;
 mod follow;
 mod growth;
 mod load;
@@ -102,11 +104,14 @@ const GROUPS: &[Group] = &[
     ("memory", memory::run),
     #[cfg(feature = "postgres")]
     ("postgres", postgres::run),
+    #[cfg(feature = "postgres")]
+    ("fleet", fleet::run),
 ];
 
-/// The server that the group `postgres` talks to, as a superuser: `scripts/services up postgres`
-/// starts one and tells its address in this variable.
+/// The servers that some groups talk to, PostgreSQL as a superuser: `scripts/services up postgres
+/// redis` starts them and tells their addresses in these variables.
 pub(crate) const POSTGRES_URL: &str = "STREAMGATE_TEST_POSTGRES_URL";
+pub(crate) const REDIS_URL: &str = "STREAMGATE_TEST_REDIS_URL";
 
 /// What every group is given.
 pub(crate) struct Bench {
@@ -171,9 +176,14 @@ fn parse(arguments: Vec<String>) -> Result<(Scale, Vec<Group>), Failure> {
 
 /// Who asks for everything is told what is left out; who asks for a group gets its error.
 fn can_run(group: &str) -> bool {
-    let can = group != "postgres" || std::env::var_os(POSTGRES_URL).is_some();
-    if !can {
-        eprintln!("LEFT OUT: {group}, for {POSTGRES_URL} is not set");
+    let needed: &[&str] = match group {
+        "postgres" => &[POSTGRES_URL],
+        "fleet" => &[POSTGRES_URL, REDIS_URL],
+        _ => &[],
+    };
+    let missing = needed.iter().find(|variable| std::env::var_os(variable).is_none());
+    if let Some(missing) = missing {
+        eprintln!("LEFT OUT: {group}, for {missing} is not set");
     }
-    can
+    missing.is_none()
 }

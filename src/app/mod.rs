@@ -2,8 +2,10 @@
 //! them in order. Nothing else sees all parts.
 //!
 //! Reading order: this file (start and stop), [`resources`] (stores, documents, coordination),
-//! [`marker`] (that a store is the one that is meant), `probe` (whether stores answer).
+//! [`marker`] (that a store is the one that is meant), [`hearing`] (who is told what others tell),
+//! `probe` (whether stores answer).
 
+pub mod hearing;
 pub mod marker;
 mod probe;
 pub mod resources;
@@ -115,6 +117,7 @@ impl App {
             stores: resources.stores.clone(),
             documents: objects.clone(),
             pauses: Arc::clone(&resources.pauses),
+            hints: Arc::clone(&resources.hints),
             moves: Arc::clone(&moves),
         }));
         let migration_defaults = config.migration.defaults.clone();
@@ -126,6 +129,7 @@ impl App {
             journal: Journal::new(Arc::clone(&resources.documents)),
             lock: Arc::clone(&resources.lock),
             pauses: Arc::clone(&resources.pauses),
+            hints: Arc::clone(&resources.hints),
             moves,
             owner: Owner(format!("proxy-{}", runtime.entropy.uuid())),
         });
@@ -152,10 +156,23 @@ impl App {
             tasks: Vec::new(),
             runtime,
         };
+        app.listen_to_others(&resources);
         app.spawn(server, listeners, registry);
         app.watch_stores(&resources, config.server.health_interval).await;
         app.health.serving(true).await;
         Ok(app)
+    }
+
+    fn listen_to_others(&mut self, resources: &Resources) {
+        let hearing = hearing::Hearing {
+            proxy: Arc::clone(&self.proxy),
+            migrations: self.migrations.clone(),
+            pauses: Arc::clone(&resources.pauses),
+            stores: resources.stores.clone(),
+            runtime: self.runtime.clone(),
+        };
+        let ears = resources.hints.listen();
+        self.tasks.push(self.runtime.shutdown.spawn(hearing.run(ears)));
     }
 
     fn spawn(&mut self, server: ServerParts, listeners: Listeners, registry: Registry) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use uuid::Uuid;
 
+use super::hearing::ToldByHints;
 use super::marker::{self, MarkerError};
 #[cfg(feature = "azure_blob")]
 use crate::backends::azure_blob::AzureBlobStore;
@@ -21,15 +22,18 @@ use crate::backends::s3::S3Store;
 use crate::config::{Config, StoreKind, StoreSettings};
 use crate::coordination::in_redis::RedisSettingsError;
 use crate::coordination::{
-    DocumentLock, InProcessLock, InProcessPauses, RedisConnection, RedisLock,
+    DocumentLock, InProcessHints, InProcessLock, InProcessPauses, RedisConnection, RedisHints,
+    RedisLock, RedisPauseLeases, SharedPauses,
 };
 use crate::documents::{self, DocumentStore};
 use crate::domain::{ErrorClass, StoreName};
 use crate::lock::observe::ObserveLock;
-use crate::lock::{Lock, Pauses};
+use crate::lock::{Hints, Lock, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{self, EventStore, StoreOptions, StoreWakeups, Stores, Wakeups};
 use crate::telemetry::calls::{CallMetrics, StoreCalls};
+use crate::telemetry::hints::HintFigures;
+use crate::telemetry::holds::HoldFigures;
 use crate::telemetry::request_units::RequestUnitMetrics;
 
 /// The outside of a proxy. Cheap to clone; proxies that share it are one deployment.
@@ -39,6 +43,9 @@ pub struct Resources {
     pub documents: Arc<dyn DocumentStore>,
     pub lock: Arc<dyn Lock>,
     pub pauses: Arc<dyn Pauses>,
+    pub hints: Arc<dyn Hints>,
+    /// What is measured of the appends that pauses hold here.
+    pub holds: HoldFigures,
     /// Where the settings name one.
     pub redis: Option<RedisConnection>,
     /// The mark that all stores carry.
@@ -151,10 +158,15 @@ impl Resources {
         let calls = CallMetrics::new(registry);
         let opening = Opening { runtime, units: RequestUnitMetrics::new(registry) };
         let wakeups = Wakeups::new();
+        let elsewhere = Arc::new(ToldByHints::default());
         let mut backends = BTreeMap::new();
         for store in &config.stores {
-            let told = wakeups.of(&store.name);
+            let mut told = wakeups.of(&store.name);
             let backend = opening.open(store, &told).await?;
+            // A store that tells by itself of what others do need not be spoken of.
+            if backend.events.capabilities().poll_interval.is_some() {
+                told = told.told_elsewhere(elsewhere.clone());
+            }
             let calls = calls.of(&store.name);
             let backend = backend.behind_wrappers(&config.store_calls, runtime, &calls, told);
             backends.insert(store.name.clone(), backend);
@@ -176,15 +188,50 @@ impl Resources {
             None => Arc::new(InProcessLock::new(clock())),
         };
         let lock = Arc::new(ObserveLock::new(lock, clock(), registry));
+        let holds = HoldFigures::default();
+        holds.register(registry);
+        let here = InProcessPauses::measured(config.coordination.hold(), clock(), holds.clone());
+        let (hints, pauses) = match &redis {
+            Some(redis) => {
+                let figures = HintFigures::default();
+                figures.register(registry);
+                let told = between_proxies(redis, here, figures, runtime);
+                elsewhere.begin(Arc::clone(&told.0));
+                told
+            }
+            None => within_process(here),
+        };
         Ok(Self {
             stores: Stores::new(stores, wakeups),
             documents,
             deployment,
             lock,
-            pauses: Arc::new(InProcessPauses::new(config.coordination.hold(), clock())),
+            pauses,
+            hints,
+            holds,
             redis,
         })
     }
+}
+
+type Told = (Arc<dyn Hints>, Arc<dyn Pauses>);
+
+/// Proxies that know nothing of each other: each holds its own appends.
+fn within_process(here: InProcessPauses) -> Told {
+    (Arc::new(InProcessHints::new()), Arc::new(here))
+}
+
+/// Proxies that tell each other by Redis, and hold appends together.
+fn between_proxies(
+    redis: &RedisConnection,
+    here: InProcessPauses,
+    figures: HintFigures,
+    runtime: &Runtime,
+) -> Told {
+    let hints: Arc<dyn Hints> = Arc::new(RedisHints::start(redis.clone(), runtime, figures));
+    let leases = Arc::new(RedisPauseLeases::new(redis.clone()));
+    let pauses = SharedPauses::new(here, Arc::clone(&hints), leases, runtime.clone());
+    (hints, Arc::new(pauses))
 }
 
 /// The connection to Redis that the settings name. Nothing is asked yet: a proxy starts also while

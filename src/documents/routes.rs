@@ -32,6 +32,13 @@ impl Routes {
         document
     }
 
+    /// Forgets a document that is older than a revision that somebody saw.
+    pub fn forget_before(&self, object: &ObjectKey, revision: u64) {
+        if self.cache.peek(object).is_some_and(|known| known.revision < revision) {
+            self.cache.remove(object);
+        }
+    }
+
     pub fn forget(&self, object: &ObjectKey) {
         self.cache.remove(object);
     }
@@ -53,5 +60,9 @@ mod tests {
         routes.learn(newer.clone());
         assert_eq!(*routes.learn(older), newer);
         assert_eq!(routes.get(&object).as_deref(), Some(&newer));
+        routes.forget_before(&object, newer.revision);
+        assert!(routes.get(&object).is_some());
+        routes.forget_before(&object, newer.revision + 1);
+        assert!(routes.get(&object).is_none());
     }
 }

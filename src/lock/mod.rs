@@ -1,8 +1,12 @@
-//! The ports of coordination: the lock over an object, and the pause of its appends.
+//! The ports of coordination: the lock over an object, the pause of its appends, and hints.
 //!
-//! Both are for economy (I9): losing them costs duplicate work or a delay, never data, and
+//! All are for economy (I9): losing them costs duplicate work or a delay, never data, and
 //! never the availability of Append and Read.
+//!
+//! Reading order: this file (lock and pauses), [`hints`] (what proxies tell each other),
+//! [`observe`] (the lock, measured).
 
+pub mod hints;
 pub mod observe;
 
 use std::time::Duration;
@@ -11,6 +15,8 @@ use async_trait::async_trait;
 
 use crate::domain::{ErrorClass, ObjectKey, Timestamp};
 use crate::runtime::Deadline;
+
+pub use hints::{Ears, Heard, Hint, Hints, PauseId};
 
 /// Who holds a lease: one running proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -96,6 +102,7 @@ pub enum Held {
 pub trait Pauses: Send + Sync + 'static {
     /// Holds the object's appends until [`Self::resume`], at most for `length`. Returns once
     /// appends that came before are no longer in flight here, or when the pause has expired.
+    /// [`LockError::Unavailable`] means that nothing is held.
     async fn pause(&self, object: &ObjectKey, length: Duration) -> Result<(), LockError>;
 
     async fn resume(&self, object: &ObjectKey) -> Result<(), LockError>;
@@ -103,6 +110,29 @@ pub trait Pauses: Send + Sync + 'static {
     /// Called by every append before it goes to a store: waits out a pause, in order of arrival,
     /// until `deadline`. Keep the pass until the store has answered.
     async fn pass(&self, object: &ObjectKey, deadline: Option<Deadline>) -> (Held, Pass);
+
+    /// Takes what other proxies told. Those that hear of pauses otherwise, or of none, ignore it.
+    fn heard(&self, _heard: &Heard) {}
+}
+
+/// The leases of pauses, where all proxies can look: a pause that is told late, or after its end,
+/// is found out by the lease that it has not.
+#[async_trait]
+pub trait PauseLeases: Send + Sync + 'static {
+    /// Gives the object's lease to this pause, whoever had it before.
+    async fn begin(
+        &self,
+        object: &ObjectKey,
+        pause: PauseId,
+        length: Duration,
+    ) -> Result<(), LockError>;
+
+    /// Ends the lease if this pause has it.
+    async fn end(&self, object: &ObjectKey, pause: PauseId) -> Result<(), LockError>;
+
+    /// How long this pause still lasts; none when it has no lease.
+    async fn left(&self, object: &ObjectKey, pause: PauseId)
+    -> Result<Option<Duration>, LockError>;
 }
 
 /// Proof that an append is in flight; dropping it says that it ended.

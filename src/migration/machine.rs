@@ -14,6 +14,7 @@
 
 use std::cmp::Ordering;
 
+use super::pace::Figures;
 use super::record::{Failure, Orders};
 use super::steps::{Copied, DocumentView, Effect, Outcome, RecordView, Step};
 use super::{OnConvergenceFailure, Phase};
@@ -45,6 +46,8 @@ pub struct Facts {
     pub timed_out: bool,
     /// The pause of the source that this migration asked for has not expired.
     pub source_held: bool,
+    /// How fast both sides were lately.
+    pub pace: Figures,
 }
 
 /// A migration on its way, as one process knows it.
@@ -423,7 +426,7 @@ impl Machine {
         }
         let round_end = *self.round_end.get_or_insert(head.next());
         if self.copied.next >= round_end && self.is_stuck_after_round(head) {
-            return self.on_stuck(Step::Reading, Effect::ReadSource { at: self.copied });
+            return self.on_stuck(Step::Reading, Effect::ReadSource { at: self.copied }, facts);
         }
         self.safe_point(facts);
     }
@@ -446,8 +449,8 @@ impl Machine {
         } else if facts.orders.paused {
             self.without_pause(Step::Resting, Effect::Rest);
         } else if facts.timed_out {
-            let message = "the source was not closed within close_timeout";
-            self.end_as(Phase::Failed, Some(failure(Reason::CloseTimeout, message)));
+            let message = self.not_closed("the source was not closed within close_timeout", facts);
+            self.end_as(Phase::Failed, Some(failure(Reason::CloseTimeout, &message)));
         } else {
             return false;
         }
@@ -483,9 +486,33 @@ impl Machine {
             return self.safe_point(facts);
         }
         if is_stuck {
-            return self.on_stuck(Step::Waiting, Effect::Wait);
+            return self.on_stuck(Step::Waiting, Effect::Wait, facts);
         }
         self.go(Step::Waiting, Effect::Wait);
+    }
+
+    /// The events that are known to be left.
+    fn gap(&self) -> u64 {
+        self.source_head.next().0.saturating_sub(self.copied.next.0)
+    }
+
+    /// The most events that are left when a pause begins: a page, and no more than can be copied
+    /// while it lasts.
+    fn pause_gap_max(&self, facts: &Facts) -> u64 {
+        let foreseen = facts.pace.pause_gap_max.unwrap_or(u64::MAX);
+        foreseen.min(self.plan.pause_gap_max)
+    }
+
+    /// Why the source is still open, with figures.
+    fn not_closed(&self, message: &str, facts: &Facts) -> String {
+        let (gap, pace) = (self.gap(), facts.pace);
+        let fits = match self.plan.on_convergence_failure {
+            OnConvergenceFailure::PauseSource => {
+                format!("; a pause has room for {} events", self.pause_gap_max(facts))
+            }
+            OnConvergenceFailure::Fail | OnConvergenceFailure::KeepTrying => String::new(),
+        };
+        format!("{message}: {gap} events were left at the last look{pace}{fits}")
     }
 
     /// Ends a round of catch-up that found the source at `head`; true when the gap did not shrink
@@ -506,16 +533,16 @@ impl Machine {
     }
 
     /// The strategy decides; `otherwise` is what comes next when it decides to go on as before.
-    fn on_stuck(&mut self, otherwise: Step, effect: Effect) {
+    fn on_stuck(&mut self, otherwise: Step, effect: Effect, facts: &Facts) {
         self.rounds_without_progress = 0;
-        let gap = self.source_head.next().0.saturating_sub(self.copied.next.0);
         match self.plan.on_convergence_failure {
             OnConvergenceFailure::Fail => {
                 let message = "the gap at the close did not shrink in five rounds";
-                self.give_up(failure(Reason::NotConverging, message));
+                let message = self.not_closed(message, facts);
+                self.give_up(failure(Reason::NotConverging, &message));
             }
             // A pause that cannot be kept would stall writers for nothing.
-            OnConvergenceFailure::PauseSource if gap <= self.plan.pause_gap_max => {
+            OnConvergenceFailure::PauseSource if self.gap() <= self.pause_gap_max(facts) => {
                 self.go(Step::PausingSource, Effect::PauseSource);
             }
             OnConvergenceFailure::PauseSource | OnConvergenceFailure::KeepTrying => {

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`steps`] and [`machine`] (pure: what happens next), [`invariants`], [`record`]
 //! and [`journal`] (what is remembered), [`request`] and [`options`] (what is asked), [`effects`]
-//! (what is done to the world), [`throttle`], [`lease`] and [`runner`] (the only loop),
-//! [`progress`] and [`live`] (what is shown), [`service`] (start, look, pause, cancel),
+//! (what is done to the world), [`throttle`], [`pace`] (what a pause would take), [`lease`] and
+//! [`runner`] (the only loop), [`progress`] and [`live`] (what is shown), [`service`] (start, look,
+//! pause, cancel),
 //! [`supervisor`] (nothing is left behind).
 
 #![warn(clippy::wildcard_enum_match_arm)]
@@ -16,6 +17,7 @@ pub mod lease;
 pub mod live;
 pub mod machine;
 pub mod options;
+pub mod pace;
 pub mod progress;
 pub mod record;
 pub mod request;

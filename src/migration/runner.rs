@@ -9,6 +9,7 @@ use super::journal::StoredRecord;
 use super::lease::{LeaseKeeper, Loss};
 use super::live::Live;
 use super::machine::{Facts, Machine, Plan};
+use super::pace::Pace;
 use super::progress::{Meter, MigrationView};
 use super::record::{Failure, MigrationRecord};
 use super::steps::{Effect, Outcome, Step};
@@ -51,6 +52,7 @@ pub struct Runner {
     live: Arc<Live>,
     performer: Performer,
     machine: Machine,
+    pace: Pace,
     backoff: Backoff,
 }
 
@@ -90,6 +92,7 @@ impl Runner {
             live,
             performer,
             machine,
+            pace: Pace::default(),
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_secs(2)),
         }
     }
@@ -223,7 +226,11 @@ impl Runner {
             // Order: the lease is looked at before each step, so that a process that slept through
             // it begins no other.
             self.look_at_lease(run)?;
+            let began = self.runtime.clock.monotonic();
             let outcome = self.perform(run, &effect).await?;
+            let now = self.runtime.clock.monotonic();
+            let took = now.saturating_sub(began).saturating_sub(self.performer.take_waited());
+            self.pace.note(&effect, &outcome, took, now);
             self.look_at_lease(run)?;
             self.after_outcome(run, &effect, &outcome).await;
             let facts = self.facts();
@@ -270,6 +277,7 @@ impl Runner {
                 run.meter.note_copied(*count, bytes);
                 self.moves.note_copied(*count, bytes);
             }
+            (_, Outcome::SourcePaused { granted }) => self.moves.note_pause(*granted),
             (_, Outcome::Refused(failure)) => {
                 let phase = self.machine.phase().as_str();
                 let (reason, message) = (failure.reason.as_str(), failure.message.as_str());
@@ -338,14 +346,16 @@ impl Runner {
 
     fn facts(&self) -> Facts {
         let record = self.performer.record();
+        let options = &record.options;
         let now = self.runtime.clock.now();
         let paused = Duration::from_millis(record.paused_ms)
             + record.paused_since.map_or(Duration::ZERO, |since| now.since(since));
         let running = now.since(record.created_at).saturating_sub(paused);
         Facts {
             orders: record.orders,
-            timed_out: running > record.options.close_timeout,
+            timed_out: running > options.close_timeout,
             source_held: self.performer.holds_source(),
+            pace: self.pace.figures(options.page_events_max, options.pause_source_max),
         }
     }
 

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::documents::{DocumentError, DocumentKey, ObjectDocuments};
 use crate::domain::{InvalidValue, MigrationId, ObjectDocument, StreamAddress};
-use crate::lock::{Lock, LockError, Owner, Pauses};
+use crate::lock::{Hint, Hints, Lock, LockError, Owner, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{EventStore, StoreError, Stores};
 use crate::telemetry::fields;
@@ -34,6 +34,7 @@ pub struct MigrationParts {
     pub journal: Journal,
     pub lock: Arc<dyn Lock>,
     pub pauses: Arc<dyn Pauses>,
+    pub hints: Arc<dyn Hints>,
     pub moves: Arc<MoveWatch>,
     pub owner: Owner,
 }
@@ -52,6 +53,7 @@ pub(super) struct Inner {
     stores: Stores,
     objects: ObjectDocuments,
     pub(super) lock: Arc<dyn Lock>,
+    hints: Arc<dyn Hints>,
     pub(super) owner: Owner,
     parts: RunnerParts,
     running: Arc<Semaphore>,
@@ -72,6 +74,7 @@ impl Migrations {
             objects: parts.objects.clone(),
             journal: parts.journal.clone(),
             pauses: parts.pauses,
+            hints: Arc::clone(&parts.hints),
         };
         let runner_parts = RunnerParts {
             world,
@@ -89,6 +92,7 @@ impl Migrations {
             stores: parts.stores,
             objects: parts.objects,
             lock: parts.lock,
+            hints: parts.hints,
             owner: parts.owner,
             parts: runner_parts,
             running,
@@ -262,11 +266,19 @@ impl Migrations {
         if let Some(live) = self.inner.live.get(id) {
             live.nudge();
         } else {
+            self.inner.hints.tell(Hint::OrdersChanged { migration: id });
             self.launch(stored.clone());
         }
         let mut view = self.view_of(stored.clone());
         view.record.orders = stored.record.orders;
         Ok(view)
+    }
+
+    /// Another process ordered something of a migration: if it runs here, it looks at its record.
+    pub fn orders_changed(&self, id: MigrationId) {
+        if let Some(live) = self.inner.live.get(id) {
+            live.nudge();
+        }
     }
 
     /// Runs a migration here, as soon as there is room; nothing if it runs here already.
@@ -279,6 +291,11 @@ impl Migrations {
         let run = async move {
             let end = migrations.run_when_there_is_room(stored, live).await;
             migrations.inner.live.leave(id);
+            if end == RunEnd::SteppedAside && migrations.inner.runtime.shutdown.has_begun() {
+                // Whoever does not hear it finds the migration by its next scan.
+                let wanted = Hint::MigrationWanted { migration: id };
+                let _ = migrations.inner.hints.tell_now(wanted).await;
+            }
             tracing::debug!(end = ?end, "migration left");
         };
         self.inner.runtime.shutdown.spawn(run.instrument(span));

@@ -14,6 +14,10 @@ use crate::domain::MigrationId;
 use crate::lock::LockError;
 use crate::telemetry::fields;
 
+/// The longest that a process waits before it goes on with what another left, so that a fleet does
+/// not reach for one lock all at once.
+const WANTED_SPREAD_MS: u64 = 50;
+
 /// Records that one call looks at.
 const PAGE: usize = 256;
 
@@ -138,5 +142,27 @@ impl Migrations {
             () = runtime.shutdown.begun() => ControlFlow::Break(()),
             () = runtime.clock.sleep(self.about(wait)) => ControlFlow::Continue(()),
         }
+    }
+    /// Another process left this migration: goes on with it here, if nobody else is faster.
+    pub fn wanted(&self, id: MigrationId) {
+        if self.inner.live.get(id).is_some() {
+            return;
+        }
+        let (migrations, runtime) = (self.clone(), self.inner.runtime.clone());
+        self.inner.runtime.shutdown.spawn(async move {
+            let wait = Duration::from_millis(runtime.entropy.below(WANTED_SPREAD_MS));
+            tokio::select! {
+                biased;
+                () = runtime.shutdown.begun() => return,
+                () = runtime.clock.sleep(wait) => {}
+            }
+            // What cannot be looked at now is found by the next scan.
+            if let Ok(Some(stored)) = migrations.inner.journal.get(id).await
+                && !stored.finished
+                && !stored.record.is_final()
+            {
+                migrations.launch(stored);
+            }
+        });
     }
 }

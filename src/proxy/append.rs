@@ -132,8 +132,15 @@ impl Attempt<'_> {
         let (held, pass) = proxy.pauses.pass(&self.command.object, Some(self.deadline)).await;
         match held {
             Held::No => {}
-            // The pause ended with a reroute or with none: the route tells which.
-            Held::Released => {}
+            // The pause ended with a reroute or with none. A route that was changed meanwhile saves
+            // a look at the closed source; one that nobody told of is found out there.
+            Held::Released => {
+                let known = proxy.routes.get(&self.command.object);
+                if known.as_ref().is_none_or(|known| known.active != route.active) {
+                    drop(pass);
+                    return Ok(Next::TryAgain(self.first_route().await?));
+                }
+            }
             Held::Refused { retry_after } => {
                 return Err(self.certain(ProxyError::CutoverInProgress { retry_after }));
             }

@@ -19,9 +19,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::{ObjectDocuments, Routes};
-use crate::domain::InvalidValue;
 use crate::domain::limits::Limits;
-use crate::lock::Pauses;
+use crate::domain::{InvalidValue, ObjectDocument, ObjectKey};
+use crate::lock::{Hint, Hints, Pauses};
 use crate::runtime::{Runtime, duration_text};
 use crate::store::{Placement, Stores};
 use crate::telemetry::moves::MoveWatch;
@@ -140,6 +140,7 @@ pub struct Proxy {
     documents: ObjectDocuments,
     routes: Routes,
     pauses: Arc<dyn Pauses>,
+    hints: Arc<dyn Hints>,
     moves: Arc<MoveWatch>,
 }
 
@@ -152,6 +153,7 @@ pub struct ProxyParts {
     pub placement: Placement,
     pub documents: ObjectDocuments,
     pub pauses: Arc<dyn Pauses>,
+    pub hints: Arc<dyn Hints>,
     pub moves: Arc<MoveWatch>,
 }
 
@@ -166,6 +168,7 @@ impl Proxy {
             placement: parts.placement,
             documents: parts.documents,
             pauses: parts.pauses,
+            hints: parts.hints,
             moves: parts.moves,
         }
     }
@@ -181,5 +184,15 @@ impl Proxy {
 
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// Somebody saw this revision of the object's document: an older route is not held on to.
+    pub fn route_changed(&self, object: &ObjectKey, revision: u64) {
+        self.routes.forget_before(object, revision);
+    }
+
+    fn tell_of_route(&self, document: &ObjectDocument) {
+        let (object, revision) = (document.object.clone(), document.revision);
+        self.hints.tell(Hint::RouteChanged { object, revision });
     }
 }

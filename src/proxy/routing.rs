@@ -84,7 +84,10 @@ impl Proxy {
                 return Ok(self.routes.learn(document));
             }
             match self.documents.replace(&document, &stored.etag).await {
-                Ok(_) => return Ok(self.routes.learn(document)),
+                Ok(_) => {
+                    self.tell_of_route(&document);
+                    return Ok(self.routes.learn(document));
+                }
                 // Another met the close as well, or the answer was lost: look again.
                 Err(DocumentError::Conflict | DocumentError::OutcomeUnknown { .. }) => {}
                 Err(error) => return Err(error.into()),

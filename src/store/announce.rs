@@ -1,5 +1,5 @@
-//! A store that tells this process of what it did. It stands outside of all that can fail: what is
-//! told must have been done, or may have been.
+//! A store that tells this process, and others if need be, of what it did. It stands outside of
+//! all that can fail: what is told must have been done, or may have been.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::{CloseEvent, EventId, StreamHeader, StreamId};
 
-/// Wakes the followers of this process when a stream grew, ended, or may have.
+/// Wakes followers when a stream grew, ended, or may have.
 pub struct AnnounceStore {
     inner: Arc<dyn EventStore>,
     wakeups: StoreWakeups,
@@ -25,7 +25,7 @@ impl AnnounceStore {
 
     fn tell<T>(&self, stream: &StreamId, answer: &Result<T, StoreError>) {
         if matches!(answer, Ok(_) | Err(StoreError::OutcomeUnknown { .. })) {
-            self.wakeups.changed(stream);
+            self.wakeups.changed_here(stream);
         }
     }
 }

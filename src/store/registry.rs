@@ -34,6 +34,16 @@ impl Stores {
         self.wakeups.watch(stream)
     }
 
+    /// Wakes whoever watches a stream that others changed.
+    pub fn changed(&self, stream: &StreamAddress) {
+        self.wakeups.changed(stream);
+    }
+
+    /// Wakes whoever watches any stream: something may have been missed.
+    pub fn all_changed(&self) {
+        self.wakeups.all_changed();
+    }
+
     pub fn get(&self, name: &StoreName) -> Result<&Arc<dyn EventStore>, UnknownStore> {
         self.stores.get(name).ok_or_else(|| UnknownStore {
             store: name.to_string(),

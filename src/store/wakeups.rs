@@ -2,6 +2,8 @@
 //!
 //! A wake-up is a hint: it may come for nothing, and one that was missed only costs the time
 //! until the next poll (I7). Watch first, look then, sleep last, and none between is missed.
+//!
+//! What this process did is also told [`Elsewhere`], if the store leaves that to its callers.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -30,11 +32,17 @@ pub struct Watch {
     changes: watch::Receiver<()>,
 }
 
+/// Tells other processes that a stream changed, or may have. Never waits.
+pub trait Elsewhere: Send + Sync + 'static {
+    fn changed(&self, stream: StreamAddress);
+}
+
 /// Tells of the streams of one store: what a backend is given that hears of appends by others.
 #[derive(Clone)]
 pub struct StoreWakeups {
     wakeups: Wakeups,
     store: StoreName,
+    elsewhere: Option<Arc<dyn Elsewhere>>,
 }
 
 impl Wakeups {
@@ -43,7 +51,7 @@ impl Wakeups {
     }
 
     pub fn of(&self, store: &StoreName) -> StoreWakeups {
-        StoreWakeups { wakeups: self.clone(), store: store.clone() }
+        StoreWakeups { wakeups: self.clone(), store: store.clone(), elsewhere: None }
     }
 
     /// Wakes whoever watches the stream, now and for what it does before it sleeps again.
@@ -52,6 +60,13 @@ impl Wakeups {
             return;
         }
         if let Some(changes) = self.watched().get(stream) {
+            changes.send_replace(());
+        }
+    }
+
+    /// Wakes whoever watches any stream: something may have been missed.
+    pub fn all_changed(&self) {
+        for changes in self.watched().values() {
             changes.send_replace(());
         }
     }
@@ -72,6 +87,21 @@ impl Wakeups {
 }
 
 impl StoreWakeups {
+    /// Has what is done here told elsewhere too.
+    pub fn told_elsewhere(mut self, elsewhere: Arc<dyn Elsewhere>) -> Self {
+        self.elsewhere = Some(elsewhere);
+        self
+    }
+
+    /// This process changed the stream, or may have.
+    pub fn changed_here(&self, stream: &StreamId) {
+        self.changed(stream);
+        if let Some(elsewhere) = &self.elsewhere {
+            let (store, stream_id) = (self.store.clone(), stream.clone());
+            elsewhere.changed(StreamAddress { store, stream_id });
+        }
+    }
+
     /// Wakes whoever watches this stream of the store.
     pub fn changed(&self, stream: &StreamId) {
         if self.wakeups.0.count.load(Ordering::Acquire) == 0 {

@@ -15,6 +15,23 @@ pub const SESSION_REQUESTS: &str = "session_requests";
 pub const APPENDS_REDIRECTED: &str = "appends_redirected";
 /// Time of appends to objects while they moved.
 pub const MOVING_APPEND_DURATION_SECONDS: &str = "moving_append_duration_seconds";
+/// Appends that a pause of their object held back.
+pub const APPENDS_HELD: &str = "appends_held";
+/// `outcome`: held appends whose wait ended: released, timed out, or their caller went away.
+pub const HELD_APPENDS_ENDED: &str = "held_appends_ended";
+/// Appends that met a pause and were refused, because too many waited already.
+pub const HOLDS_REFUSED: &str = "holds_refused";
+/// Appends that wait now.
+pub const APPENDS_WAITING: &str = "appends_waiting";
+/// `outcome`: pauses of an object's appends that migrations here asked for.
+pub const SOURCE_PAUSES: &str = "source_pauses";
+/// `kind`: hints that this proxy told others, and that it heard from others.
+pub const HINTS_TOLD: &str = "hints_told";
+pub const HINTS_HEARD: &str = "hints_heard";
+/// Hints that could not be told: no room, or no connection.
+pub const HINTS_UNTOLD: &str = "hints_untold";
+/// Times at which hints of others may have been missed.
+pub const HINTS_MISSED: &str = "hints_missed";
 /// Migrations that run in this process.
 pub const MIGRATIONS_RUNNING: &str = "migrations_running";
 /// `phase`: migrations that ended in this process.

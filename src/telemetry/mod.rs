@@ -2,6 +2,8 @@
 
 pub mod calls;
 pub mod fields;
+pub mod hints;
+pub mod holds;
 pub mod http;
 pub mod logs;
 pub mod metrics;

@@ -30,6 +30,7 @@ struct Figures {
     running: Gauge,
     ended: Family<Ended, Counter>,
     stepped_aside: Family<SteppedAside, Counter>,
+    pauses: Family<Asked, Counter>,
     events_copied: Counter,
     bytes_copied: Counter,
     /// Also those that met the close after the move had ended.
@@ -47,12 +48,18 @@ struct SteppedAside {
     loss: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    outcome: &'static str,
+}
+
 impl Default for Figures {
     fn default() -> Self {
         Self {
             running: Gauge::default(),
             ended: Family::default(),
             stepped_aside: Family::default(),
+            pauses: Family::default(),
             events_copied: Counter::default(),
             bytes_copied: Counter::default(),
             redirected: Counter::default(),
@@ -84,6 +91,7 @@ impl MoveWatch {
             running,
             ended,
             stepped_aside,
+            pauses,
             events_copied,
             bytes_copied,
             redirected,
@@ -95,6 +103,8 @@ impl MoveWatch {
         registry.register(metrics::MIGRATIONS_ENDED, about, ended.clone());
         let about = "Migrations that this process let go because their lease was lost";
         registry.register(metrics::MIGRATIONS_STEPPED_ASIDE, about, stepped_aside.clone());
+        let about = "Pauses of an object's appends that migrations in this process asked for";
+        registry.register(metrics::SOURCE_PAUSES, about, pauses.clone());
         let about = "Events that were copied to targets";
         registry.register(metrics::MIGRATION_EVENTS_COPIED, about, events_copied.clone());
         let about = "Bytes of the events that were copied to targets";
@@ -119,6 +129,12 @@ impl MoveWatch {
     /// Notes a migration that was let go, by why its lease was lost.
     pub fn note_stepped_aside(&self, loss: &'static str) {
         self.figures.stepped_aside.get_or_create(&SteppedAside { loss }).inc();
+    }
+
+    /// Notes a pause of an object's appends that a migration asked for.
+    pub fn note_pause(&self, granted: bool) {
+        let outcome = if granted { "granted" } else { "unavailable" };
+        self.figures.pauses.get_or_create(&Asked { outcome }).inc();
     }
 
     /// Notes an append that was done after it had met a CloseEvent.

@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::coordination::{HoldOptions, InProcessLock, InProcessPauses};
+use crate::app::hearing::{Hearing, ToldByHints};
+use crate::coordination::{
+    HoldOptions, InProcessHints, InProcessLock, InProcessPauseLeases, InProcessPauses, SharedPauses,
+};
 use crate::documents::{DocumentStore, ObjectDocuments};
 use crate::domain::limits::Limits;
 use crate::domain::{Event, ObjectKey, StoreName};
-use crate::lock::{Lock, Owner};
+use crate::lock::{Hints, Lock, Owner, PauseLeases, Pauses};
 use crate::migration::{Journal, MigrationParts, MigrationSettings, Migrations};
 use crate::proxy::{Proxy, ProxyError, ProxyOptions, ProxyParts, ReadCommand};
 use crate::runtime::{Clock, Entropy, Runtime, Shutdown};
@@ -16,6 +19,7 @@ use crate::store::announce::AnnounceStore;
 use crate::store::{EventStore, Placement, Stores, Wakeups};
 use crate::telemetry::moves::MoveWatch;
 use crate::testing::faulty::{FaultPlan, FaultyDocuments, FaultyLock, FaultyStore};
+use crate::testing::unruly::{Unruliness, UnrulyHints, UnrulyLeases};
 
 /// The durable part: stores, documents and the lock, which outlive every process.
 pub struct Deployment {
@@ -23,6 +27,11 @@ pub struct Deployment {
     pub stores: Vec<(&'static str, Arc<dyn EventStore>)>,
     pub documents: Arc<dyn DocumentStore>,
     pub lock: Arc<dyn Lock>,
+    /// What proxies tell each other, and the leases of pauses beside it.
+    pub hints: Arc<InProcessHints>,
+    pub pause_leases: Arc<InProcessPauseLeases>,
+    /// What befalls hints on their way, and leases that are looked for.
+    pub unruliness: Unruliness,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub proxy_options: ProxyOptions,
@@ -33,6 +42,8 @@ pub struct Deployment {
 pub struct Process {
     pub proxy: Arc<Proxy>,
     pub migrations: Migrations,
+    /// The appends that are held back here.
+    pub holds: InProcessPauses,
     pub runtime: Runtime,
     pub plan: FaultPlan,
 }
@@ -48,6 +59,9 @@ impl Deployment {
             stores,
             documents,
             lock: Arc::new(InProcessLock::new(Arc::clone(&clock))),
+            hints: Arc::default(),
+            pause_leases: Arc::new(InProcessPauseLeases::new(Arc::clone(&clock))),
+            unruliness: Unruliness::none(),
             clock,
             entropy,
             proxy_options: ProxyOptions::default(),
@@ -68,10 +82,14 @@ impl Deployment {
             entropy: Arc::clone(&self.entropy),
             shutdown: Shutdown::new(),
         };
+        let hints = Arc::clone(&self.hints) as Arc<dyn Hints>;
+        let hints: Arc<dyn Hints> =
+            Arc::new(UnrulyHints::new(hints, self.unruliness, runtime.clone()));
+        let elsewhere = Arc::new(ToldByHints::through(Arc::clone(&hints)));
         let wakeups = Wakeups::new();
         let named = self.stores.iter().map(|(part, store)| {
             let faulty = FaultyStore::new(part, Arc::clone(store), plan.clone());
-            let told = wakeups.of(&store_name(part));
+            let told = wakeups.of(&store_name(part)).told_elsewhere(elsewhere.clone());
             let announced = AnnounceStore::new(Arc::new(faulty), told);
             (store_name(part), Arc::new(announced) as Arc<dyn EventStore>)
         });
@@ -79,8 +97,8 @@ impl Deployment {
         let documents: Arc<dyn DocumentStore> =
             Arc::new(FaultyDocuments::new(Arc::clone(&self.documents), plan.clone()));
         let lock: Arc<dyn Lock> = Arc::new(FaultyLock::new(lock, plan.clone()));
-        let pauses =
-            Arc::new(InProcessPauses::new(HoldOptions::default(), Arc::clone(&self.clock)));
+        let holds = InProcessPauses::new(HoldOptions::default(), Arc::clone(&self.clock));
+        let pauses = self.pauses(&holds, &hints, &runtime);
         let moves = Arc::new(MoveWatch::default());
         let objects = ObjectDocuments::new(Arc::clone(&documents));
         let proxy = Proxy::new(ProxyParts {
@@ -90,21 +108,45 @@ impl Deployment {
             stores: stores.clone(),
             placement: Placement::new(store_name(self.stores[0].0)),
             documents: objects.clone(),
-            pauses: pauses.clone(),
+            pauses: Arc::clone(&pauses),
+            hints: Arc::clone(&hints),
             moves: Arc::clone(&moves),
         });
         let migrations = Migrations::new(MigrationParts {
             settings: self.migration_settings.clone(),
             runtime: runtime.clone(),
-            stores,
+            stores: stores.clone(),
             objects,
             journal: Journal::new(documents),
             lock,
-            pauses,
+            pauses: Arc::clone(&pauses),
+            hints: Arc::clone(&hints),
             moves,
             owner: Owner(name.to_owned()),
         });
-        Process { proxy: Arc::new(proxy), migrations, runtime, plan: plan.clone() }
+        let proxy = Arc::new(proxy);
+        let hearing = Hearing {
+            proxy: Arc::clone(&proxy),
+            migrations: migrations.clone(),
+            pauses,
+            stores,
+            runtime: runtime.clone(),
+        };
+        runtime.shutdown.spawn(hearing.run(hints.listen()));
+        Process { proxy, migrations, holds, runtime, plan: plan.clone() }
+    }
+
+    fn pauses(
+        &self,
+        holds: &InProcessPauses,
+        hints: &Arc<dyn Hints>,
+        runtime: &Runtime,
+    ) -> Arc<dyn Pauses> {
+        let leases = Arc::clone(&self.pause_leases) as Arc<dyn PauseLeases>;
+        let (refused, entropy) = (self.unruliness.unavailable_percent, Arc::clone(&self.entropy));
+        let leases = Arc::new(UnrulyLeases::new(leases, refused, entropy));
+        let (holds, hints) = (holds.clone(), Arc::clone(hints));
+        Arc::new(SharedPauses::new(holds, hints, leases, runtime.clone()))
     }
 
     /// A proxy that nothing befalls, with its supervisor.

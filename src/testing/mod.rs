@@ -10,4 +10,5 @@ pub mod lying;
 pub mod parallel;
 pub mod planted;
 pub mod troubled;
+pub mod unruly;
 pub mod virtual_clock;

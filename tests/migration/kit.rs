@@ -21,11 +21,15 @@ use streamgate::store::{EventStore, StoreError, Tail};
 use streamgate::testing::deployment::{Deployment, Process, store_name};
 use streamgate::testing::history::History;
 use streamgate::testing::lying::{Bug, LyingDocuments, LyingStore};
+use streamgate::testing::unruly::Unruliness;
 use streamgate::testing::virtual_clock::VirtualClock;
 
 pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
 
-/// A deployment over memory stores, and what its clients were told.
+/// Proxies that hear nothing of each other, so that a stale route stays stale.
+const NOTHING_IS_HEARD: Unruliness = Unruliness { lost_percent: 100, ..Unruliness::none() };
+
+/// A deployment over memory stores, and what its clients were told. Proxies do not hear each other.
 pub(crate) struct Kit {
     pub(crate) deployment: Deployment,
     pub(crate) history: Mutex<History>,
@@ -35,6 +39,12 @@ pub(crate) struct Kit {
 impl Kit {
     pub(crate) fn new(seed: u64) -> Self {
         Self::over(seed, || Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()))
+    }
+
+    /// Whose proxies hear each other, as far as `unruliness` lets them.
+    pub(crate) fn hearing(mut self, unruliness: Unruliness) -> Self {
+        self.deployment.unruliness = unruliness;
+        self
     }
 
     /// Over stores that lie in one way.
@@ -54,7 +64,8 @@ impl Kit {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
         let stores = STORES.map(|name| (name, store())).to_vec();
-        let deployment = Deployment::new(stores, documents, clock, entropy);
+        let mut deployment = Deployment::new(stores, documents, clock, entropy);
+        deployment.unruliness = NOTHING_IS_HEARD;
         let object = ObjectKey::new("order", "1").unwrap();
         Self { deployment, history: Mutex::default(), object }
     }

@@ -9,4 +9,5 @@ mod leases;
 mod pages;
 mod races;
 mod scenarios;
+mod together;
 mod zombie;

@@ -168,7 +168,8 @@ impl Machines {
             return known.clone();
         }
         let mut machine = self.machine(id).clone();
-        let facts = Facts { orders: orders(seen), timed_out, source_held: false };
+        let facts =
+            Facts { orders: orders(seen), timed_out, source_held: false, ..Facts::default() };
         let next = match machine.on(outcome(cast, answer), &facts) {
             Ok(()) => Ok(self.keep(cast, machine)),
             Err(unexpected) => Err(unexpected.to_string()),

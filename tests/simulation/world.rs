@@ -22,6 +22,7 @@ use streamgate::testing::deployment::{Deployment, Process};
 use streamgate::testing::faulty::{Fate, FaultPlan};
 use streamgate::testing::history::History;
 use streamgate::testing::lying::{Bug, LyingDocuments, LyingStore};
+use streamgate::testing::unruly::Unruliness;
 use streamgate::testing::virtual_clock::VirtualClock;
 
 use crate::followers::Heard;
@@ -99,6 +100,13 @@ impl World {
             lease_ttl: Duration::from_secs(2),
             scan_interval: Duration::from_secs(1),
             ..MigrationSettings::default()
+        };
+        deployment.unruliness = Unruliness {
+            lost_percent: 15,
+            unavailable_percent: 10,
+            late_percent: 30,
+            twice_percent: 10,
+            late_max: Duration::from_millis(400),
         };
         deployment.proxy_options = ProxyOptions {
             follow_poll_max: Duration::from_millis(500),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use crate::report::{Report, Verdict};
 use crate::served::{self, FIRST, SECOND, Served};
 use crate::{Bench, Failure};
-use plain::Database;
+pub(crate) use plain::Database;
 
 /// The store of the same proxy that is not at the server.
 const ON_DISK: &str = "disk";

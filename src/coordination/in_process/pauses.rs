@@ -18,6 +18,7 @@ use super::in_flight::{Entered, InFlight};
 use crate::domain::ObjectKey;
 use crate::lock::{Held, LockError, Pass, Pauses};
 use crate::runtime::{Clock, Deadline};
+use crate::telemetry::holds::{HoldEnd, HoldFigures};
 
 /// How many appends may wait for a pause to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,7 @@ pub struct InProcessPauses(Arc<Inner>);
 struct Inner {
     options: HoldOptions,
     clock: Arc<dyn Clock>,
+    figures: HoldFigures,
     in_flight: Arc<InFlight>,
     /// The number of entries in `objects`, for the append that meets no pause.
     paused: AtomicUsize,
@@ -83,13 +85,19 @@ struct Place {
     inner: Arc<Inner>,
     object: ObjectKey,
     turn: oneshot::Receiver<Released>,
+    end: HoldEnd,
 }
 
 impl InProcessPauses {
     pub fn new(options: HoldOptions, clock: Arc<dyn Clock>) -> Self {
+        Self::measured(options, clock, HoldFigures::default())
+    }
+
+    pub fn measured(options: HoldOptions, clock: Arc<dyn Clock>, figures: HoldFigures) -> Self {
         Self(Arc::new(Inner {
             options,
             clock,
+            figures,
             in_flight: InFlight::new(),
             paused: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -101,38 +109,56 @@ impl InProcessPauses {
     pub fn held(&self) -> usize {
         self.0.held.load(Ordering::Relaxed)
     }
+
+    pub fn figures(&self) -> &HoldFigures {
+        &self.0.figures
+    }
+
+    /// Holds the object's appends from now on, at most for `length`.
+    pub fn hold(&self, object: &ObjectKey, length: Duration) {
+        let inner = &self.0;
+        let mut objects = inner.objects();
+        // What ended by itself without anybody waiting was seen by nobody.
+        let now = inner.clock.monotonic();
+        objects.retain(|_, queue| queue.is_open || queue.held > 0 || queue.until > now);
+        let until = now.saturating_add(length);
+        let queue = objects.entry(object.clone()).or_insert_with(|| Queue {
+            until,
+            is_open: false,
+            waiting: VecDeque::new(),
+            held: 0,
+        });
+        queue.until = until;
+        queue.is_open = false;
+        inner.paused.store(objects.len(), Ordering::SeqCst);
+    }
+
+    /// Resolves once no append that came before a hold is in flight any more, at the latest after
+    /// `longest`.
+    pub async fn drained(&self, object: &ObjectKey, longest: Duration) {
+        tokio::select! {
+            biased;
+            () = self.0.in_flight.drained(object) => {}
+            () = self.0.clock.sleep(longest) => {}
+        }
+    }
+
+    /// Lets the object's appends go, in the order in which they came.
+    pub fn let_go(&self, object: &ObjectKey) {
+        self.0.open(object, Opening::Now);
+    }
 }
 
 #[async_trait]
 impl Pauses for InProcessPauses {
     async fn pause(&self, object: &ObjectKey, length: Duration) -> Result<(), LockError> {
-        let inner = &self.0;
-        let until = inner.clock.monotonic().saturating_add(length);
-        {
-            let mut objects = inner.objects();
-            // What ended by itself without anybody waiting was seen by nobody.
-            let now = inner.clock.monotonic();
-            objects.retain(|_, queue| queue.is_open || queue.held > 0 || queue.until > now);
-            let queue = objects.entry(object.clone()).or_insert_with(|| Queue {
-                until,
-                is_open: false,
-                waiting: VecDeque::new(),
-                held: 0,
-            });
-            queue.until = until;
-            queue.is_open = false;
-            inner.paused.store(objects.len(), Ordering::SeqCst);
-        }
-        tokio::select! {
-            biased;
-            () = inner.in_flight.drained(object) => {}
-            () = inner.clock.sleep(length) => {}
-        }
+        self.hold(object, length);
+        self.drained(object, length).await;
         Ok(())
     }
 
     async fn resume(&self, object: &ObjectKey) -> Result<(), LockError> {
-        self.0.open(object, Opening::Now);
+        self.let_go(object);
         Ok(())
     }
 
@@ -143,7 +169,10 @@ impl Pauses for InProcessPauses {
         }
         let queued = match self.0.meet(object) {
             Met::NoPause => return (Held::No, Pass::counted(entered)),
-            Met::Full { retry_after } => return (Held::Refused { retry_after }, Pass::free()),
+            Met::Full { retry_after } => {
+                self.0.figures.note_refused();
+                return (Held::Refused { retry_after }, Pass::free());
+            }
             Met::Queued(place) => place,
         };
         // Order: out again before waiting, or the pause would wait for those that wait for it.
@@ -189,7 +218,9 @@ impl Inner {
         queue.waiting.push_back(sender);
         queue.held += 1;
         self.held.fetch_add(1, Ordering::Relaxed);
-        Met::Queued(Place { inner: Arc::clone(self), object: object.clone(), turn })
+        self.figures.note_held();
+        let (inner, object) = (Arc::clone(self), object.clone());
+        Met::Queued(Place { inner, object, turn, end: HoldEnd::Cancelled })
     }
 
     /// Lets the queue of an object leave, one after the other.
@@ -254,6 +285,7 @@ impl Place {
             let until_end = self.inner.time_left(&self.object).max(POLL_MIN);
             let until_deadline = deadline.map(|deadline| deadline.remaining(&*clock));
             if until_deadline.is_some_and(|left| left.is_zero()) {
+                self.end = HoldEnd::TimedOut;
                 return None;
             }
             let wait = until_deadline.map_or(until_end, |left| left.min(until_end));
@@ -261,6 +293,7 @@ impl Place {
                 biased;
                 released = &mut self.turn => {
                     let released = released.expect("a queue goes when nobody waits in it");
+                    self.end = HoldEnd::Released;
                     return Some(released.entered);
                 }
                 () = clock.sleep(wait) => {}
@@ -272,6 +305,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.inner.held.fetch_sub(1, Ordering::Relaxed);
+        self.inner.figures.note_ended(self.end);
         if let Some(queue) = self.inner.objects().get_mut(&self.object) {
             queue.held = queue.held.saturating_sub(1);
         }

@@ -5,6 +5,7 @@ use crate::documents::{DocumentError, StoredObject};
 use crate::domain::CloseEvent;
 use crate::domain::object_document::{IllegalChange, MigrationClaim};
 use crate::domain::reason::Reason;
+use crate::lock::Hint;
 use crate::migration::Phase;
 use crate::migration::journal::StoredRecord;
 use crate::migration::machine::Machine;
@@ -146,7 +147,11 @@ impl Performer {
             Err(illegal) => return Err(failed(Reason::CorruptData, illegal.to_string())),
         }
         match self.world.objects.replace(&document, &read.etag).await {
-            Ok(_) => Ok(Outcome::Rerouted),
+            Ok(_) => {
+                let (object, revision) = (document.object, document.revision);
+                self.world.hints.tell(Hint::RouteChanged { object, revision });
+                Ok(Outcome::Rerouted)
+            }
             Err(DocumentError::Conflict) => Ok(Outcome::DocumentChanged),
             Err(error) => document_trouble(error),
         }

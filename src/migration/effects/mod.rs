@@ -25,7 +25,7 @@ use super::throttle::Throttle;
 use crate::documents::{DocumentError, ObjectDocuments, StoredObject};
 use crate::domain::reason::Reason;
 use crate::domain::{Head, StreamAddress, StreamRef, Version};
-use crate::lock::Pauses;
+use crate::lock::{Hints, Pauses};
 use crate::runtime::Runtime;
 use crate::store::{EventStore, StoreError, Stores};
 
@@ -37,6 +37,7 @@ pub struct World {
     pub objects: ObjectDocuments,
     pub journal: Journal,
     pub pauses: Arc<dyn Pauses>,
+    pub hints: Arc<dyn Hints>,
 }
 
 /// Performs the effects of one migration.
@@ -50,6 +51,8 @@ pub struct Performer {
     /// The page that follows it.
     ahead: Option<Ahead>,
     throttle: Throttle,
+    /// What the last effect waited for the sake of others.
+    waited: Duration,
     /// Until when appends are held back, on the monotonic clock.
     held_until: Option<Duration>,
     certificate: Option<Certificate>,
@@ -72,6 +75,7 @@ impl Performer {
             page: SourcePage::none(),
             ahead: None,
             throttle,
+            waited: Duration::ZERO,
             held_until: None,
             certificate: None,
             closed_at: None,
@@ -96,6 +100,11 @@ impl Performer {
     /// Whether appends are still held back by this migration.
     pub fn holds_source(&self) -> bool {
         self.held_until.is_some_and(|until| self.world.runtime.clock.monotonic() < until)
+    }
+
+    /// How long the last effect waited because it was told to be slow.
+    pub fn take_waited(&mut self) -> Duration {
+        std::mem::take(&mut self.waited)
     }
 
     /// Bytes of the page that was appended last.
@@ -165,6 +174,12 @@ impl Performer {
 
 /// Waiting, and holding appends.
 impl Performer {
+    /// Leaves the stores to others for a while.
+    async fn wait(&mut self, wait: Duration) {
+        self.world.runtime.clock.sleep(wait).await;
+        self.waited += wait;
+    }
+
     async fn rest(&mut self) -> Performed {
         let interval = Duration::from_millis(500);
         self.world.runtime.clock.sleep(interval).await;
@@ -179,9 +194,12 @@ impl Performer {
 
     async fn pause_source(&mut self) -> Outcome {
         let length = self.record().options.pause_source_max;
-        let until = self.world.runtime.clock.monotonic() + length;
+        // Order: noted first, so that a pause is ended also by whoever stops waiting for it.
+        self.held_until = Some(self.world.runtime.clock.monotonic() + length);
         let granted = self.world.pauses.pause(&self.record().object, length).await.is_ok();
-        self.held_until = granted.then_some(until);
+        if !granted {
+            self.held_until = None;
+        }
         Outcome::SourcePaused { granted }
     }
 

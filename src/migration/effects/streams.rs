@@ -61,7 +61,7 @@ impl Performer {
         let events = self.page.events.len() as u64;
         let wait = self.throttle.spend(&*clock, events, self.page_bytes());
         if !wait.is_zero() && !self.holds_source() {
-            clock.sleep(wait).await;
+            self.wait(wait).await;
         }
         // Invariant 5: at the exact position, so that a second migrator wastes work and no more.
         let append = Append {
@@ -79,7 +79,7 @@ impl Performer {
         self.ahead = ahead;
         let rest = self.throttle.after_page(took);
         if !rest.is_zero() && !self.holds_source() {
-            clock.sleep(rest).await;
+            self.wait(rest).await;
         }
         match answer {
             Ok(appended) if appended.first == at.next => Ok(Outcome::Appended),

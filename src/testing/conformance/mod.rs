@@ -3,12 +3,13 @@
 //! [`store`] and [`documents`] put the two ports to the test, [`client`] what an application sees:
 //! a store under a thin adapter, a proxy through its own client, a proxy while the object moves;
 //! [`interface`] what only a whole proxy has, over stores of any kind: sessions, followers, reads
-//! from anywhere; [`lock`] and [`coordination`] the lock and the pauses.
+//! from anywhere; [`lock`], [`coordination`] the pauses, [`hints`] what proxies tell each other.
 //! Each suite has one list of cases; `tests/conformance.rs` has a row for every subject.
 
 pub mod client;
 pub mod coordination;
 pub mod documents;
+pub mod hints;
 pub mod interface;
 pub mod lock;
 pub mod store;
@@ -75,7 +76,8 @@ mod tests {
     /// A case that is written but not listed would never run.
     #[test]
     fn every_case_that_is_written_is_listed() {
-        let listed: [(&[&str], Vec<&str>); 6] = [
+        let listed: [(&[&str], Vec<&str>); 7] = [
+            (hints::SOURCES, hints::CASES.iter().map(|case| case.name).collect()),
             (store::SOURCES, store::CASES.iter().map(|case| case.name).collect()),
             (documents::SOURCES, documents::CASES.iter().map(|case| case.name).collect()),
             (coordination::SOURCES, coordination::CASES.iter().map(|case| case.name).collect()),

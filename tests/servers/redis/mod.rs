@@ -1,9 +1,12 @@
-//! Redis: every promise of the lock, and what only a server of its own can show.
+//! Redis: every promise of the lock and of hints, and what only a server of its own can show.
 //!
 //! Every test is a deployment of its own in the one server, so that tests run beside each other.
 
 mod access;
+#[cfg(feature = "postgres")]
+mod convergence;
 mod faults;
+mod hints;
 mod kit;
 mod own_server;
 
