@@ -53,7 +53,7 @@ fn wrong_command_lines_are_told_before_anything_is_sent() {
 
 #[test]
 fn a_wrong_address_is_a_wrong_configuration() {
-    for server in ["https://127.0.0.1:1", "unix:///x", "http://", "a b"] {
+    for server in ["ftp://127.0.0.1:1", "unix:///x", "http://", "a b"] {
         let mut command = streamgate();
         command.args(["health", "--server", server]);
         let ended = run_with(command, b"").with(64);
