@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use streamgate::app::{App, AppParts, Listeners, Resources, Stopped, registry};
 use streamgate::config::{Config, Layers};
+use streamgate::coordination::InProcessHints;
 use streamgate::domain::Timestamp;
 use streamgate::runtime::{Clock, Runtime, SystemClock};
 use tempfile::TempDir;
@@ -50,10 +51,12 @@ impl InProcess {
         Self::serve(config, runtime, resources, registry, folder).await
     }
 
-    /// Another proxy of the same deployment, which knows nothing of what this one remembers.
+    /// Another proxy of the same deployment, which knows nothing of what this one remembers, and
+    /// does not hear of what it does.
     pub(crate) async fn another(&self) -> Self {
         let runtime = Runtime { clock: Arc::clone(&self.clock), ..Runtime::system() };
-        let (resources, folder) = (self.resources.clone(), Arc::clone(&self.folder));
+        let (mut resources, folder) = (self.resources.clone(), Arc::clone(&self.folder));
+        resources.hints = Arc::new(InProcessHints::default());
         Self::serve(self.config.clone(), runtime, resources, registry(), folder).await
     }
 

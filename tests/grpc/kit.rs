@@ -6,7 +6,7 @@ use std::sync::Arc;
 use prometheus_client::registry::Registry;
 use streamgate::app::{App, AppParts, Listeners, Resources, registry};
 use streamgate::config::{Config, Layers};
-use streamgate::coordination::InProcessPauses;
+use streamgate::coordination::{InProcessHints, InProcessPauses};
 use streamgate::domain::Reason;
 use streamgate::grpc::v1::event_store_service_client::EventStoreServiceClient;
 use streamgate::grpc::v1::migration_service_client::MigrationServiceClient;
@@ -55,8 +55,9 @@ impl Server {
         Self::measured(config, resources, registry).await
     }
 
-    /// Over stores that others may use as well.
-    pub(crate) async fn over(config: Config, resources: Resources) -> Self {
+    /// Over stores that others may use as well, whom it does not hear: a stale route stays stale.
+    pub(crate) async fn over(config: Config, mut resources: Resources) -> Self {
+        resources.hints = Arc::new(InProcessHints::default());
         Self::measured(config, resources, registry()).await
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use futures::FutureExt as _;
 use streamgate::grpc::v1;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
@@ -72,13 +73,16 @@ fn object(number: u64) -> v1::ObjectRef {
     v1::ObjectRef { object_name: "order".into(), object_id: number.to_string() }
 }
 
-/// What was appended and not answered, when answers are held, is one event of each writer.
-async fn lose_answers(relay: &Relay, client: &Client) {
+/// Holds the answers until each writer waits for one in vain: a writer sends one append at a time,
+/// so each has then exactly one event that was appended and not answered.
+async fn lose_answers(relay: &Relay, client: &Client, writers: &mut Writers) {
     relay.hold_answers();
-    let before = heads(client).await;
-    until("every writer has an append done or on its way", async || {
-        let now = heads(client).await;
-        now.iter().zip(&before).any(|(now, before)| now > before).then_some(())
+    until("every writer has an append done and not answered", async || {
+        while let Some(Some(())) = writers.next().now_or_never() {}
+        let heads = heads(client).await;
+        let done = heads.iter().map(|head| head.map_or(0, |head| head + 1));
+        let lost = done.zip(writers.answered.values()).all(|(done, answered)| done > *answered);
+        lost.then_some(())
     })
     .await;
 }
@@ -100,12 +104,12 @@ async fn the_service_config_carries_a_plain_client_over_cuts_and_a_restart() {
     let mut writers = Writers::start(&relay);
     writers.go_on(ANSWERS_BETWEEN).await;
 
-    lose_answers(&relay, &client).await;
+    lose_answers(&relay, &client, &mut writers).await;
     relay.cut();
     writers.go_on(ANSWERS_BETWEEN).await;
     assert!(writers.replays > 0, "no answer was lost");
 
-    lose_answers(&relay, &client).await;
+    lose_answers(&relay, &client, &mut writers).await;
     server.kill();
     // Nobody answers at the address while the server is away.
     relay.cut();
