@@ -1,5 +1,4 @@
-//! What every test here starts from: three memory stores, proxies over them, and one checked
-//! history.
+//! What every test here starts from: three stores, proxies over them, and one checked history.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -29,7 +28,7 @@ pub(crate) const STORES: [&str; 3] = ["hot", "cold", "archive"];
 /// Proxies that hear nothing of each other, so that a stale route stays stale.
 const NOTHING_IS_HEARD: Unruliness = Unruliness { lost_percent: 100, ..Unruliness::none() };
 
-/// A deployment over memory stores, and what its clients were told. Proxies do not hear each other.
+/// A deployment, and what its clients were told. Proxies do not hear each other.
 pub(crate) struct Kit {
     pub(crate) deployment: Deployment,
     pub(crate) history: Mutex<History>,
@@ -37,8 +36,10 @@ pub(crate) struct Kit {
 }
 
 impl Kit {
+    /// Over memory stores, on tokio's time.
     pub(crate) fn new(seed: u64) -> Self {
-        Self::over(seed, || Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()))
+        let store = || -> Arc<dyn EventStore> { Arc::new(MemoryStore::default()) };
+        Self::over(seed, [store(), store(), store()], Arc::new(MemoryStore::default()))
     }
 
     /// Whose proxies hear each other, as far as `unruliness` lets them.
@@ -53,17 +54,19 @@ impl Kit {
             Arc::new(LyingStore { inner: Arc::new(MemoryStore::default()), bug })
         };
         let inner = Arc::new(MemoryStore::default());
-        Self::over(seed, store, Arc::new(LyingDocuments { inner, bug }))
+        let documents = Arc::new(LyingDocuments { inner, bug });
+        Self::over(seed, [store(), store(), store()], documents)
     }
 
-    fn over(
+    /// Over these stores, named as in [`STORES`].
+    pub(crate) fn over(
         seed: u64,
-        store: impl Fn() -> Arc<dyn EventStore>,
+        stores: [Arc<dyn EventStore>; 3],
         documents: Arc<dyn DocumentStore>,
     ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(VirtualClock::new());
         let entropy: Arc<dyn Entropy> = Arc::new(SeededEntropy::new(seed));
-        let stores = STORES.map(|name| (name, store())).to_vec();
+        let stores = STORES.into_iter().zip(stores).collect();
         let mut deployment = Deployment::new(stores, documents, clock, entropy);
         deployment.unruliness = NOTHING_IS_HEARD;
         let object = ObjectKey::new("order", "1").unwrap();

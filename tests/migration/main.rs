@@ -9,5 +9,6 @@ mod leases;
 mod pages;
 mod races;
 mod scenarios;
+mod survival;
 mod together;
 mod zombie;

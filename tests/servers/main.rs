@@ -22,7 +22,6 @@ mod own_server;
 mod postgres;
 mod redis;
 #[cfg(feature = "postgres")]
-#[allow(dead_code, reason = "its other paces are for stores that grow slow")]
 mod relay;
 #[cfg(feature = "s3")]
 mod s3;

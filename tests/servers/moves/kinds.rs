@@ -65,9 +65,14 @@ impl Kind {
 /// The stores of these settings, each behind the wrappers that a process puts around it: as
 /// another process has them, with nothing in memory.
 pub(crate) async fn open(settings: &str) -> Resources {
+    open_in(settings, &Runtime::system()).await
+}
+
+/// The same, until the shutdown of `runtime` ends their connections.
+pub(crate) async fn open_in(settings: &str, runtime: &Runtime) -> Resources {
     let file = Some((PathBuf::from("test.toml"), settings.to_owned()));
     let config = Config::assemble(Layers { file, ..Layers::default() }).unwrap();
-    Resources::open(&config, &Runtime::system(), &mut Registry::default()).await.unwrap()
+    Resources::open(&config, runtime, &mut Registry::default()).await.unwrap()
 }
 
 /// A name that no other test has, of letters that every service takes.
