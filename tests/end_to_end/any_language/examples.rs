@@ -83,6 +83,11 @@ async fn the_example_in_typescript_does_what_its_readme_says() {
 }
 
 #[tokio::test]
+async fn the_example_in_go_does_what_its_readme_says() {
+    does_what_its_readme_says(Language::Go).await;
+}
+
+#[tokio::test]
 async fn the_example_in_python_rides_over_broken_connections() {
     rides_over_broken_connections(Language::Python).await;
 }
@@ -90,4 +95,9 @@ async fn the_example_in_python_rides_over_broken_connections() {
 #[tokio::test]
 async fn the_example_in_typescript_rides_over_broken_connections() {
     rides_over_broken_connections(Language::TypeScript).await;
+}
+
+#[tokio::test]
+async fn the_example_in_go_rides_over_broken_connections() {
+    rides_over_broken_connections(Language::Go).await;
 }

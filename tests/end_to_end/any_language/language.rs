@@ -8,6 +8,7 @@ use tokio::process::Command;
 pub(super) enum Language {
     Python,
     TypeScript,
+    Go,
 }
 
 impl Language {
@@ -16,8 +17,9 @@ impl Language {
         let name = match self {
             Self::Python => "python",
             Self::TypeScript => "typescript",
+            Self::Go => "go",
         };
-        PathBuf::from(variable("STREAMGATE_TEST_CLIENTS")).join("examples").join(name)
+        clients().join("examples").join(name)
     }
 
     /// A program of its folder, by its name without ending.
@@ -25,6 +27,7 @@ impl Language {
         let (runs, ending) = match self {
             Self::Python => (self.folder().join(".venv/bin/python"), "py"),
             Self::TypeScript => (PathBuf::from("node"), "ts"),
+            Self::Go => panic!("no program of tests/clients is written in Go"),
         };
         let mut command = self.command(Command::new(runs));
         command.arg(format!("{name}.{ending}"));
@@ -38,13 +41,21 @@ impl Language {
         command
     }
 
-    /// In its folder, with the node that `scripts/clients` chose.
+    /// In its folder, with the node that `scripts/clients` chose, and with Go set up as there.
     fn command(self, mut command: Command) -> Command {
         let path = std::env::var("PATH").unwrap_or_default();
         let path = format!("{}:{path}", variable("STREAMGATE_TEST_NODE_BIN"));
+        let go = clients().join("go");
+        let go_path = format!("{}:/usr/share/gocode", go.join("path").display());
+        command.env("GO111MODULE", "off").env("GOFLAGS", "").env("GOPATH", go_path);
+        command.env("GOCACHE", go.join("cache"));
         command.current_dir(self.folder()).env("PATH", path).kill_on_drop(true);
         command
     }
+}
+
+fn clients() -> PathBuf {
+    PathBuf::from(variable("STREAMGATE_TEST_CLIENTS"))
 }
 
 #[track_caller]

@@ -1,0 +1,3 @@
+module streamgate.example/booking
+
+go 1.19
