@@ -11,13 +11,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::load::{self, Clients, Sample};
-use crate::report::{Report, Verdict, time};
+use crate::report::{Report, Verdict, bytes, time};
 use crate::served::Served;
 use crate::{Bench, Failure};
 
 /// Appends a second while followers listen: far below what the proxy can do, so that what is
 /// measured is the way and not the queue.
 const PER_SECOND: u64 = 500;
+/// Followers of one connection: within `open_streams_per_connection_max`, which holds for all.
+const PER_CONNECTION: usize = 1_000;
 
 pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
     let scale = bench.scale;
@@ -25,8 +27,9 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
     counts.dedup();
     for followers in counts {
         let served = Served::start(scale.stores)?;
-        let sample = bench.clients.block_on(async {
-            let clients = Clients::connect(served.address).await?;
+        let (sample, memory) = bench.clients.block_on(async {
+            let connections = followers.div_ceil(PER_CONNECTION).max(4);
+            let clients = Clients::over(served.address, connections).await?;
             load::fill(&clients, "followed", followers, 1).await?;
             let rounds = u64::from(u32::try_from(scale.turns)?) * 200;
             measure(&clients, followers, rounds).await
@@ -39,17 +42,27 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
             "",
             Verdict::Shown,
         );
+        if followers > 1 {
+            let what = format!("followers: {followers}, memory of each with its client");
+            report.row(what, bytes(memory / followers as f64), "", "", "", Verdict::Shown);
+        }
     }
     Ok(())
 }
 
-/// Each follower has an object of its own; events go to one after the other.
-async fn measure(clients: &Clients, followers: usize, rounds: u64) -> Result<Sample, Failure> {
+/// Each follower has an object of its own; events go to one after the other. Also the memory that
+/// all of them together take while they are idle.
+async fn measure(
+    clients: &Clients,
+    followers: usize,
+    rounds: u64,
+) -> Result<(Sample, f64), Failure> {
+    let before = load::memory()?;
     let base = Instant::now();
     let sent: Arc<Vec<AtomicU64>> = Arc::new((0..followers).map(|_| AtomicU64::new(0)).collect());
     let (ready, mut readies) = mpsc::unbounded_channel();
     let (delivered, mut deliveries) = mpsc::unbounded_channel();
-    let mut tasks = JoinSet::new();
+    let mut tasks: JoinSet<Result<(), Failure>> = JoinSet::new();
     for number in 0..followers {
         let (mut client, sent) = (clients.events(number), Arc::clone(&sent));
         let (ready, delivered) = (ready.clone(), delivered.clone());
@@ -77,12 +90,16 @@ async fn measure(clients: &Clients, followers: usize, rounds: u64) -> Result<Sam
                     _ => {}
                 }
             }
-            Ok::<_, Failure>(())
+            Ok(())
         });
+        // No more start at once than a server takes (`in_flight_max`).
+        if (number + 1) % PER_CONNECTION == 0 || number + 1 == followers {
+            for _ in 0..(number % PER_CONNECTION) + 1 {
+                heard(&mut readies, &mut tasks).await?;
+            }
+        }
     }
-    for _ in 0..followers {
-        readies.recv().await.ok_or("a follower ended")?;
-    }
+    let memory = load::memory()? - before;
     let payload = load::payload();
     let mut latencies = load::histogram();
     let began = Instant::now();
@@ -92,11 +109,27 @@ async fn measure(clients: &Clients, followers: usize, rounds: u64) -> Result<Sam
         sent[number].store(now, Ordering::Release);
         let append = load::append(load::object("followed", number), vec![load::event(&payload)]);
         clients.events(number).append(append).await?;
-        let took = deliveries.recv().await.ok_or("a follower ended")?;
+        let took = heard(&mut deliveries, &mut tasks).await?;
         load::note(&mut latencies, took);
         let due = Duration::from_secs(round + 1) / u32::try_from(PER_SECOND)?;
         tokio::time::sleep(due.saturating_sub(began.elapsed())).await;
     }
     tasks.abort_all();
-    Ok(Sample::of(began.elapsed(), latencies))
+    Ok((Sample::of(began.elapsed(), latencies), memory))
+}
+
+/// What a follower says next; none of them ends by itself.
+async fn heard<T>(
+    said: &mut mpsc::UnboundedReceiver<T>,
+    followers: &mut JoinSet<Result<(), Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        Some(said) = said.recv() => Ok(said),
+        Some(ended) = followers.join_next() => {
+            ended??;
+            Err("a follower ended".into())
+        }
+        else => Err("there are no followers".into()),
+    }
 }

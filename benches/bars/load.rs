@@ -29,8 +29,13 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        Self::over(address, CONNECTIONS_MAX).await
+    }
+
+    /// Over so many connections.
+    pub(crate) async fn over(address: SocketAddr, connections: usize) -> Result<Self, Failure> {
         let mut channels = Vec::new();
-        for _ in 0..CONNECTIONS_MAX {
+        for _ in 0..connections {
             let endpoint = Endpoint::try_from(format!("http://{address}"))?;
             channels.push(endpoint.tcp_nodelay(true).connect().await?);
         }
@@ -162,6 +167,14 @@ pub(crate) fn cpu_time() -> Result<Duration, Failure> {
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
     let ticks = ticks.sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(10 * ticks))
+}
+
+/// Bytes that this process has in memory now.
+pub(crate) fn memory() -> Result<f64, Failure> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    Ok(number.ok_or("/proc/self/status tells no memory")?.parse::<f64>()? * 1024.0)
 }
 
 /// Appends of one event to one object after the other, `in_flight` at a time.
