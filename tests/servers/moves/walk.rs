@@ -47,7 +47,7 @@ fn event(number: u64) -> v1::NewEvent {
 struct Progress {
     acknowledged: watch::Sender<u64>,
     heard: watch::Sender<u64>,
-    /// The number of events that the writer stays below for now.
+    /// The most events that the writer may have appended; it grows with each station.
     allowed: watch::Sender<u64>,
     /// The number of events at which the writer ends.
     end: watch::Sender<Option<u64>>,
