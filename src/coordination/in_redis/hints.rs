@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{Msg, RedisError};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
 
 use super::connection::RedisConnection;
 use super::message::{self, Sender};
@@ -46,6 +46,9 @@ struct Inner {
     told: broadcast::Sender<Heard>,
     waiting: Mutex<Waiting>,
     something_waits: Notify,
+    /// Held from the moment something is taken until Redis has it or did not answer in time, so
+    /// that what was told first goes out first.
+    turn: AsyncMutex<()>,
 }
 
 /// What is to be told, each once and in the order in which it came.
@@ -67,6 +70,7 @@ impl RedisHints {
             told: broadcast::Sender::new(BEHIND_MAX),
             waiting: Mutex::default(),
             something_waits: Notify::new(),
+            turn: AsyncMutex::default(),
         }));
         let (teller, listener) = (Arc::clone(&hints.0), Arc::clone(&hints.0));
         runtime.shutdown.spawn(async move { teller.tell_what_waits().await });
@@ -82,13 +86,16 @@ impl Hints for RedisHints {
         self.0.keep(hint);
     }
 
-    /// Order: what waits goes out first, in the same message if it fits.
+    /// Cancellation: the hint is told all the same. What others told before goes out with it, and
+    /// must not be lost because one caller has no more time.
     async fn tell_now(&self, hint: Hint) -> Result<(), LockError> {
         self.0.tell_here(&hint);
-        let mut hints = self.0.take(usize::MAX);
-        hints.push(hint);
-        let told = self.0.publish(&hints).await;
-        told.map_err(|_| LockError::Unavailable { retry_after: None })
+        let inner = Arc::clone(&self.0);
+        let telling = async move { inner.publish_after_what_waits(hint).await };
+        match self.0.runtime.shutdown.spawn(telling).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(LockError::Unavailable { retry_after: None }),
+        }
     }
 
     fn listen(&self) -> Ears {
@@ -146,20 +153,27 @@ impl Inner {
                 () = shutdown.begun() => break,
                 () = self.something_waits.notified() => {}
             }
-            loop {
-                let hints = self.take(MESSAGE_HINTS_MAX);
-                if hints.is_empty() {
-                    break;
-                }
-                // What is not told costs others some time.
-                let _ = self.publish(&hints).await;
+            while self.publish_what_waits(MESSAGE_HINTS_MAX).await {
                 clock.sleep(MESSAGE_INTERVAL).await;
             }
         }
-        let left = self.take(usize::MAX);
-        if !left.is_empty() {
-            let _ = self.publish(&left).await;
-        }
+        self.publish_what_waits(usize::MAX).await;
+    }
+
+    /// Answers whether there was anything. What is not told costs others some time.
+    async fn publish_what_waits(&self, hints_max: usize) -> bool {
+        let _turn = self.turn.lock().await;
+        let hints = self.take(hints_max);
+        let _ = self.publish(&hints).await;
+        !hints.is_empty()
+    }
+
+    /// Order: what waits goes out first, in the same message if it fits.
+    async fn publish_after_what_waits(&self, hint: Hint) -> Result<(), RedisError> {
+        let _turn = self.turn.lock().await;
+        let mut hints = self.take(usize::MAX);
+        hints.push(hint);
+        self.publish(&hints).await
     }
 
     async fn publish(&self, hints: &[Hint]) -> Result<(), RedisError> {

@@ -85,7 +85,8 @@ impl Told {
         self.runtime.clock.sleep(Duration::from_millis(1)).await;
     }
 
-    /// Tells until `ears` hear the word: a connection may still be on its way.
+    /// Tells until `ears` hear the word: a connection may still be on its way. They may hear it
+    /// again later, since no word is lost only because it is not waited for any more.
     async fn tell_until_heard(&self, hint: &Hint, ears: &mut Ears) {
         loop {
             let _ = self.hints.tell_now(hint.clone()).await;
@@ -165,13 +166,18 @@ pub async fn what_waits_to_be_told_is_heard_before_what_is_told_now(subject: Hin
     }
     let now = Hint::Resumed { object: object("1"), pause: PauseId(uuid::Uuid::nil()) };
     subject.here.hints.tell_now(now.clone()).await.unwrap();
-    let mut heard = Vec::new();
+    let expected: Vec<Hint> = (0..100).map(changed).chain([now.clone()]).collect();
+    let mut heard: Vec<Hint> = Vec::new();
     while heard.last() != Some(&now) {
         if let Heard::Hints(hints) = there.hear().await {
-            heard.extend(hints.iter().cloned());
+            // The words by which both were connected may come late, and any hint twice.
+            for hint in hints.iter().filter(|hint| expected.contains(hint)) {
+                if !heard.contains(hint) {
+                    heard.push(hint.clone());
+                }
+            }
         }
     }
-    let expected: Vec<Hint> = (0..100).map(changed).chain([now]).collect();
     assert_eq!(heard, expected);
 }
 
@@ -179,7 +185,7 @@ pub async fn a_pause_holds_appends_in_every_proxy_until_it_is_over(subject: Hint
     subject.connected().await;
     let (here, there) = (&subject.here, &subject.there);
     here.pauses.pause(&object("1"), MINUTE).await.unwrap();
-    let append_here = here.append(&object("1"));
+    let append_here = here.append_that_waits(&object("1")).await;
     let append_there = there.append_that_waits(&object("1")).await;
     assert_eq!(there.append(&object("2")).await.unwrap(), Held::No);
     assert!(!append_here.is_finished());
@@ -192,9 +198,14 @@ pub async fn a_pause_holds_appends_in_every_proxy_until_it_is_over(subject: Hint
 pub async fn a_pause_ends_everywhere_by_itself(subject: HintsSubject) {
     subject.connected().await;
     let (here, there) = (&subject.here, &subject.there);
-    // A busy machine may let a short pause pass before anybody meets it.
+    // A busy machine may let a short pause pass before anybody meets it, or find that it cannot
+    // be told in time.
+    let mut length = Duration::from_millis(100);
     loop {
-        here.pauses.pause(&object("1"), Duration::from_millis(200)).await.unwrap();
+        length *= 2;
+        if here.pauses.pause(&object("1"), length).await.is_err() {
+            continue;
+        }
         let appends = [here.append(&object("1")), there.append(&object("1"))];
         let mut held = 0;
         for append in appends {
