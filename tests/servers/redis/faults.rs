@@ -48,7 +48,7 @@ async fn once_it_answers(
 async fn suite_over(options: RedisOptions) {
     for case in CASES {
         println!("{}", case.name);
-        (case.run)(lock_of_three(options.clone())).await;
+        (case.run)(lock_of_three(&options)).await;
     }
 }
 

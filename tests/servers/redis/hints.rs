@@ -12,7 +12,7 @@ use streamgate::telemetry::hints::HintFigures;
 use streamgate::testing::conformance::hints::{CASES, HintsSubject, Told};
 use uuid::Uuid;
 
-use super::kit::{connection, shared};
+use super::kit::{connection, patient, shared};
 use super::own_server::{Cluster, OwnServer};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,8 +31,8 @@ fn new_deployment() -> Uuid {
 }
 
 pub(super) fn two_proxies(options: &RedisOptions) -> HintsSubject {
-    let deployment = new_deployment();
-    let (here, there) = (proxy(options, deployment).0, proxy(options, deployment).0);
+    let (options, deployment) = (patient(options), new_deployment());
+    let (here, there) = (proxy(&options, deployment).0, proxy(&options, deployment).0);
     HintsSubject { here, there }
 }
 

@@ -1,6 +1,7 @@
 //! Connections and locks over the Redis of this run, or over another.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use streamgate::coordination::{RedisConnection, RedisLock, RedisOptions};
 use streamgate::lock::Lock;
@@ -15,6 +16,12 @@ pub(crate) fn shared() -> RedisOptions {
     RedisOptions::at(variable("STREAMGATE_TEST_REDIS_URL"))
 }
 
+/// For what is promised while Redis answers, however late a busy machine lets it.
+pub(crate) fn patient(options: &RedisOptions) -> RedisOptions {
+    let patience = Duration::from_secs(10);
+    RedisOptions { connect_timeout: patience, response_timeout: patience, ..options.clone() }
+}
+
 /// A connection of the deployment.
 pub(crate) fn connection(options: &RedisOptions, deployment: Uuid) -> RedisConnection {
     RedisConnection::new(options.clone(), deployment, &Runtime::system()).unwrap()
@@ -26,7 +33,8 @@ pub(crate) fn lock(options: &RedisOptions, deployment: Uuid) -> RedisLock {
 }
 
 /// The lock of a new deployment, as three proxies have it.
-pub(crate) fn lock_of_three(options: RedisOptions) -> LockSubject {
+pub(crate) fn lock_of_three(options: &RedisOptions) -> LockSubject {
+    let options = patient(options);
     let deployment = Runtime::system().entropy.uuid();
     let locks = (0..3).map(|_| Arc::new(lock(&options, deployment)) as Arc<dyn Lock>);
     LockSubject::by_real_time(locks.collect())

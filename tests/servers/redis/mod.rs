@@ -13,5 +13,5 @@ mod own_server;
 use streamgate::lock_conformance;
 
 lock_conformance! {
-    redis => super::kit::lock_of_three(super::kit::shared()),
+    redis => super::kit::lock_of_three(&super::kit::shared()),
 }
