@@ -41,16 +41,17 @@ impl Course {
         more(&self.acknowledged, count, "events").await;
     }
 
+    /// Waits until so many more calls were refused.
+    pub(super) async fn refused(&self, count: u64) {
+        more(&self.refusals, count, "refusals").await;
+    }
+
     /// Waits until so many more calls were refused or in doubt.
     pub(super) async fn troubles(&self, count: u64) {
         tokio::select! {
-            () = more(&self.refusals, count, "refusals") => {}
+            () = self.refused(count) => {}
             () = more(&self.unknown, count, "calls in doubt") => {}
         }
-    }
-
-    pub(super) fn refusals(&self) -> u64 {
-        *self.refusals.borrow()
     }
 
     /// Asserts that an error is one of those that a store in trouble may cause, and that it says
@@ -59,7 +60,14 @@ impl Course {
         let told = status.get_error_details();
         let delay = told.retry_info().and_then(|info| info.retry_delay);
         match reason(status).as_deref() {
-            Some("STORE_UNAVAILABLE" | "RATE_LIMITED" | "CUTOVER_IN_PROGRESS" | "CONTENDED") => {
+            // Where documents are away, so is the lock that lies beside them.
+            Some(
+                "STORE_UNAVAILABLE"
+                | "LOCK_UNAVAILABLE"
+                | "RATE_LIMITED"
+                | "CUTOVER_IN_PROGRESS"
+                | "CONTENDED",
+            ) => {
                 assert!(delay.is_some(), "no delay was told: {status:?}");
                 self.refusals.send_modify(|count| *count += 1);
             }
@@ -160,10 +168,7 @@ async fn keep_moving(
 
 /// Writes through one proxy and moves through another while the trouble lasts, and checks what is
 /// there in the end.
-pub(super) async fn endure(
-    (front, mover): (&Client, &Client),
-    trouble: impl AsyncFnOnce(&Course),
-) -> Course {
+pub(super) async fn endure((front, mover): (&Client, &Client), trouble: impl AsyncFnOnce(&Course)) {
     for number in 0..OBJECTS {
         front.append(&object(number), None, vec![event(number, 0)]).await.unwrap();
     }
@@ -184,8 +189,7 @@ pub(super) async fn endure(
         "{} events, {} moves; {} refusals and {} unknown outcomes were told",
         sent.iter().map(Vec::len).sum::<usize>(),
         moves.iter().sum::<usize>(),
-        course.refusals(),
+        *course.refusals.borrow(),
         *course.unknown.borrow(),
     );
-    course
 }
