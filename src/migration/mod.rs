@@ -2,10 +2,10 @@
 //!
 //! Reading order: [`steps`] and [`machine`] (pure: what happens next), [`invariants`], [`record`]
 //! and [`journal`] (what is remembered), [`request`] and [`options`] (what is asked), [`effects`]
-//! (what is done to the world), [`throttle`], [`pace`] (what a pause would take), [`lease`] and
-//! [`runner`] (the only loop), [`progress`] and [`live`] (what is shown), [`service`] (start, look,
-//! pause, cancel),
-//! [`supervisor`] (nothing is left behind).
+//! (what is done to the world), [`throttle`], [`pace`] (what a pause would take), [`lease`],
+//! [`reach`] (cut off, or only slow) and [`runner`] (the only loop), [`progress`] and [`live`]
+//! (what is shown), [`service`] (start, look, pause, cancel), [`left`] and [`supervisor`] (nothing
+//! is left behind).
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -14,11 +14,13 @@ pub mod error;
 pub mod invariants;
 pub mod journal;
 pub mod lease;
+pub mod left;
 pub mod live;
 pub mod machine;
 pub mod options;
 pub mod pace;
 pub mod progress;
+pub mod reach;
 pub mod record;
 pub mod request;
 pub mod runner;

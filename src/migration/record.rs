@@ -66,11 +66,18 @@ impl Phase {
     }
 }
 
-/// Why a migration failed.
+/// Why a migration failed, or what it waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Failure {
     pub reason: Reason,
     pub message: String,
+}
+
+impl Failure {
+    /// It passes: the migration goes on when a store can be reached again.
+    fn is_waiting(&self) -> bool {
+        self.reason == Reason::StoreUnavailable
+    }
 }
 
 /// Proof that both sides were equal when the migration ended.
@@ -160,6 +167,15 @@ impl MigrationRecord {
         match self.kind {
             MigrationKind::Copy => Some(self.target_base.unwrap_or(Version::FIRST)),
             MigrationKind::Continue => None,
+        }
+    }
+
+    /// What an unfinished migration waits for; forgotten once it goes on. Whatever else it says of
+    /// its failure stays.
+    pub fn note_waiting(&mut self, waits_for: Option<&Failure>, goes_on: bool) {
+        let waited = self.failure.as_ref().is_some_and(Failure::is_waiting);
+        if waits_for.is_some() || (waited && goes_on) {
+            self.failure = waits_for.cloned();
         }
     }
 

@@ -11,13 +11,14 @@ use super::live::Live;
 use super::machine::{Facts, Machine, Plan};
 use super::pace::Pace;
 use super::progress::{Meter, MigrationView};
+use super::reach::Reach;
 use super::record::{Failure, MigrationRecord};
 use super::steps::{Effect, Outcome, Step};
 use super::{MigrationSettings, Phase};
 use crate::documents::DocumentError;
 use crate::domain::reason::Reason;
 use crate::lock::{Lease, Lock, LockError, Owner};
-use crate::runtime::{Backoff, Runtime};
+use crate::runtime::{Backoff, Clock, Deadline, Runtime};
 use crate::telemetry::fields;
 use crate::telemetry::moves::{MoveStats, MoveWatch};
 
@@ -32,6 +33,11 @@ pub enum RunEnd {
     SteppedAside,
     /// The lock service cannot be reached.
     LockUnavailable,
+    /// A store that the migration needs cannot be reached from here.
+    CutOff {
+        /// It went on here for a while before.
+        went_on: bool,
+    },
 }
 
 /// Why a run lets go between two steps.
@@ -40,6 +46,31 @@ enum Stop {
     Leaving,
     /// Nobody may rely on this process any more.
     Lost(Loss),
+    /// This process is cut off from a store, which another may reach.
+    CutOff(CutOff),
+}
+
+/// Who did not answer, for how long, and what calls said instead.
+struct CutOff {
+    asked: String,
+    lasted: Duration,
+    why: Option<String>,
+}
+
+impl CutOff {
+    /// The word for it beside those of [`Loss`].
+    const LABEL: &str = "cut_off";
+
+    fn to_failure(&self) -> Failure {
+        let Self { asked, lasted, why } = self;
+        let seconds = lasted.as_secs_f64();
+        let mut message =
+            format!("waits until a proxy reaches {asked}, which did not answer for {seconds:.1}s");
+        if let Some(why) = why {
+            message += &format!(": {why}");
+        }
+        Failure { reason: Reason::StoreUnavailable, message }
+    }
 }
 
 /// One migration, run by this process.
@@ -54,6 +85,7 @@ pub struct Runner {
     machine: Machine,
     pace: Pace,
     backoff: Backoff,
+    cut_off_before: u32,
 }
 
 /// What a runner is built of, beside its migration.
@@ -69,6 +101,8 @@ pub struct RunnerParts {
 /// What a run keeps count of.
 struct Run {
     keeper: LeaseKeeper,
+    reach: Reach,
+    began: Duration,
     stats: Arc<MoveStats>,
     meter: Meter,
     shown: Duration,
@@ -78,8 +112,19 @@ struct Run {
 
 const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The part of a lease that a look at the record, or a note in it, may take: neither is needed to
+/// go on, and the record may lie in a store that does not answer.
+const RECORDED_WITHIN_PART: u32 = 8;
+
 impl Runner {
-    pub fn new(parts: RunnerParts, stored: StoredRecord, live: Arc<Live>) -> Self {
+    /// `cut_off_before` is how often in a row this process left the migration because it was cut
+    /// off from a store.
+    pub fn new(
+        parts: RunnerParts,
+        stored: StoredRecord,
+        live: Arc<Live>,
+        cut_off_before: u32,
+    ) -> Self {
         let plan = plan_of(&stored.record);
         let performer = Performer::new(parts.world.clone(), stored);
         let machine = Machine::resume(plan, &performer.record_view());
@@ -94,6 +139,7 @@ impl Runner {
             machine,
             pace: Pace::default(),
             backoff: Backoff::new(Duration::from_millis(5), Duration::from_secs(2)),
+            cut_off_before,
         }
     }
 
@@ -102,6 +148,7 @@ impl Runner {
         let object = self.performer.record().object.clone();
         let (lock, clock) = (Arc::clone(&self.lock), Arc::clone(&self.runtime.clock));
         let ttl = self.settings.lease_ttl;
+        let reach = Reach::new(Arc::clone(&clock), ttl, self.cut_off_before);
         let keeper = match LeaseKeeper::acquire(lock, clock, &object, &self.owner, ttl).await {
             Ok(keeper) => keeper,
             Err(error @ LockError::Unavailable { .. }) => {
@@ -117,6 +164,8 @@ impl Runner {
         let now = self.runtime.clock.monotonic();
         let mut run = Run {
             keeper,
+            reach,
+            began: now,
             stats,
             meter: Meter::new(self.performer.record().progress, now),
             shown: Duration::ZERO,
@@ -141,10 +190,7 @@ impl Runner {
                 let end = self.drive(run).await;
                 match end {
                     Ok(end) => end,
-                    Err(stop) => {
-                        self.let_go(run, &stop).await;
-                        RunEnd::SteppedAside
-                    }
+                    Err(stop) => self.let_go(run, stop).await,
                 }
             }
             Err(error) => {
@@ -179,9 +225,10 @@ impl Runner {
 
     /// Lets go between two steps. Whoever has lost the lease writes nothing more: what the record
     /// says is the next owner's.
-    async fn let_go(&mut self, run: &mut Run, stop: &Stop) {
+    async fn let_go(&mut self, run: &mut Run, stop: Stop) -> RunEnd {
         match stop {
-            Stop::Leaving => self.record_progress(run).await,
+            Stop::Leaving => self.record_progress(run, None).await,
+            Stop::CutOff(cut_off) => return self.leave_to_others(run, &cut_off).await,
             Stop::Lost(loss) => {
                 self.moves.note_stepped_aside(loss.label());
                 tracing::warn!(
@@ -192,6 +239,23 @@ impl Runner {
                 );
             }
         }
+        RunEnd::SteppedAside
+    }
+
+    /// Says in the record what the migration waits for, so that people see it while nobody runs
+    /// it. The lease is given back either way.
+    async fn leave_to_others(&mut self, run: &mut Run, cut_off: &CutOff) -> RunEnd {
+        let failure = cut_off.to_failure();
+        self.moves.note_stepped_aside(CutOff::LABEL);
+        tracing::warn!(
+            { fields::LOCK_TOKEN } = self.performer.record().token,
+            { fields::MIGRATION_PHASE } = self.machine.phase().as_str(),
+            { fields::ERROR } = failure.message.as_str(),
+            "cut off from a store; another process may go on with the migration"
+        );
+        self.record_progress(run, Some(&failure)).await;
+        let ran_for = self.runtime.clock.monotonic().saturating_sub(run.began);
+        RunEnd::CutOff { went_on: ran_for >= cut_off.lasted + self.settings.lease_ttl }
     }
 
     /// Whether the lease was lost by now, as the clock, the lock service or the record says.
@@ -228,11 +292,20 @@ impl Runner {
             self.look_at_lease(run)?;
             let began = self.runtime.clock.monotonic();
             let outcome = self.perform(run, &effect).await?;
+            let unanswered = self.performer.take_unanswered();
+            match &unanswered {
+                Some(_) => run.reach.note_failed(),
+                None => run.reach.note_answered(),
+            }
             let now = self.runtime.clock.monotonic();
             let took = now.saturating_sub(began).saturating_sub(self.performer.take_waited());
             self.pace.note(&effect, &outcome, took, now);
             self.look_at_lease(run)?;
             self.after_outcome(run, &effect, &outcome).await;
+            if let Some(lasted) = run.reach.failed_for() {
+                let asked = self.performer.probe(&self.machine, &effect).to_string();
+                return Err(Stop::CutOff(CutOff { asked, lasted, why: unanswered }));
+            }
             let facts = self.facts();
             if let Err(unexpected) = self.machine.on(outcome, &facts) {
                 tracing::error!({ fields::ERROR } = %unexpected, "halting this migration");
@@ -244,9 +317,13 @@ impl Runner {
     }
 
     /// Performs an effect while the lease is kept up. A call that is on its way when the lease is
-    /// lost is let end, for giving up its answer would not stop it.
+    /// lost is let end, for giving up its answer would not stop it; but not one that nobody
+    /// answers, for that may take for ever. Whatever comes of it later, the protocol makes it
+    /// harmless (I5).
     async fn perform(&mut self, run: &mut Run, effect: &Effect) -> Result<Outcome, Stop> {
         let waits = matches!(effect, Effect::Wait | Effect::Rest);
+        run.reach.begin();
+        let probe = self.performer.probe(&self.machine, effect);
         let work = self.performer.perform(&self.machine, effect);
         tokio::pin!(work);
         let mut is_lost = false;
@@ -264,6 +341,10 @@ impl Runner {
                         return Err(Stop::Lost(loss));
                     }
                     is_lost = true;
+                }
+                lasted = run.reach.silence(&probe) => {
+                    let asked = probe.to_string();
+                    return Err(Stop::CutOff(CutOff { asked, lasted, why: None }));
                 }
             }
         }
@@ -295,9 +376,11 @@ impl Runner {
         }
         if *outcome == Outcome::Lost && *effect != Effect::Rest {
             let wait = self.backoff.next_wait(&*self.runtime.entropy);
+            let wait = run.reach.may_fail_for().map_or(wait, |left| left.min(wait));
             tokio::select! {
                 biased;
                 () = self.runtime.shutdown.begun() => {}
+                _ = run.keeper.lost() => {}
                 () = self.runtime.clock.sleep(wait) => {}
             }
         } else {
@@ -306,9 +389,10 @@ impl Runner {
         let now = self.runtime.clock.monotonic();
         if self.live.take_nudge() {
             // Orders came; they are taken at the next safe point.
-            let _ = self.performer.refresh().await;
+            let (clock, soon) = self.soon();
+            let _ = soon.bound(&*clock, self.performer.refresh()).await;
         } else if now.saturating_sub(run.recorded) >= self.settings.record_interval {
-            self.record_progress(run).await;
+            self.record_progress(run, None).await;
         }
     }
 
@@ -320,7 +404,8 @@ impl Runner {
         }
     }
 
-    async fn record_progress(&mut self, run: &mut Run) {
+    /// Writes down where it is, and what it waits for while nobody runs it.
+    async fn record_progress(&mut self, run: &mut Run, waits_for: Option<&Failure>) {
         let now = self.runtime.clock.monotonic();
         run.recorded = now;
         if self.performer.stored.finished {
@@ -330,18 +415,33 @@ impl Runner {
         let phase = self.machine.phase();
         let target = self.machine.target().cloned();
         let expires_at = run.keeper.lease().expires_at;
+        let goes_on = run.reach.may_fail_for().is_none();
+        let (clock, soon) = self.soon();
         let changed = self.performer.change_record(|record| {
             record.progress = progress;
             record.lease_expires_at = Some(expires_at);
             if !record.phase.has_ended() && !phase.has_ended() {
                 record.phase = phase;
                 record.target.clone_from(&target);
+                record.note_waiting(waits_for, goes_on);
             }
         });
         // A record that is behind costs nothing: the truth is looked up on resume.
-        if let Err(error) = changed.await {
-            tracing::debug!({ fields::ERROR } = %error, "progress was not recorded");
+        match soon.bound(&*clock, changed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!({ fields::ERROR } = %error, "progress was not recorded");
+            }
+            Err(passed) => {
+                tracing::debug!({ fields::ERROR } = %passed, "progress was not recorded");
+            }
         }
+    }
+
+    fn soon(&self) -> (Arc<dyn Clock>, Deadline) {
+        let clock = Arc::clone(&self.runtime.clock);
+        let soon = Deadline::after(&*clock, self.settings.lease_ttl / RECORDED_WITHIN_PART);
+        (clock, soon)
     }
 
     fn facts(&self) -> Facts {

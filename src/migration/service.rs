@@ -9,6 +9,7 @@ use tracing::Instrument;
 use super::effects::World;
 use super::error::RETRY_AFTER;
 use super::journal::{Journal, Shelf, StoredRecord};
+use super::left::LeftToOthers;
 use super::live::{Live, LiveMigrations};
 use super::progress::MigrationView;
 use super::record::{Orders, RecordedProgress};
@@ -50,6 +51,7 @@ pub(super) struct Inner {
     pub(super) runtime: Runtime,
     pub(super) journal: Journal,
     pub(super) live: LiveMigrations,
+    pub(super) left: LeftToOthers,
     stores: Stores,
     objects: ObjectDocuments,
     pub(super) lock: Arc<dyn Lock>,
@@ -85,6 +87,7 @@ impl Migrations {
         };
         let running = Arc::new(Semaphore::new(parts.settings.running_max.max(1)));
         let inner = Inner {
+            left: LeftToOthers::new(parts.settings.lease_ttl),
             settings: parts.settings,
             runtime: parts.runtime,
             journal: parts.journal,
@@ -290,8 +293,10 @@ impl Migrations {
         let migrations = self.clone();
         let run = async move {
             let end = migrations.run_when_there_is_room(stored, live).await;
+            migrations.note_end(id, end);
             migrations.inner.live.leave(id);
-            if end == RunEnd::SteppedAside && migrations.inner.runtime.shutdown.has_begun() {
+            let leaves = migrations.inner.runtime.shutdown.has_begun();
+            if matches!(end, RunEnd::CutOff { .. }) || (end == RunEnd::SteppedAside && leaves) {
                 // Whoever does not hear it finds the migration by its next scan.
                 let wanted = Hint::MigrationWanted { migration: id };
                 let _ = migrations.inner.hints.tell_now(wanted).await;
@@ -301,6 +306,25 @@ impl Migrations {
         self.inner.runtime.shutdown.spawn(run.instrument(span));
     }
 
+    /// Order: before it counts as not running here, so that no scan takes it up at once.
+    fn note_end(&self, id: MigrationId, end: RunEnd) {
+        let (left, runtime) = (&self.inner.left, &self.inner.runtime);
+        match end {
+            RunEnd::CutOff { went_on } => {
+                if went_on {
+                    left.forget(id);
+                }
+                let wait = left.leave(id, runtime.clock.monotonic(), &*runtime.entropy);
+                tracing::info!(
+                    { fields::DURATION_US } = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX),
+                    "others may take the migration up"
+                );
+            }
+            RunEnd::Ended | RunEnd::Parked => left.forget(id),
+            RunEnd::SteppedAside | RunEnd::LockUnavailable => {}
+        }
+    }
+
     async fn run_when_there_is_room(&self, stored: StoredRecord, live: Arc<Live>) -> RunEnd {
         let inner = &self.inner;
         let room = tokio::select! {
@@ -308,7 +332,9 @@ impl Migrations {
             () = inner.runtime.shutdown.begun() => return RunEnd::SteppedAside,
             room = inner.running.acquire() => room.expect("the semaphore is never closed"),
         };
-        let end = Runner::new(inner.parts.clone(), stored, live).run().await;
+        let cut_off_before = inner.left.times(stored.record.migration);
+        let runner = Runner::new(inner.parts.clone(), stored, live, cut_off_before);
+        let end = runner.run().await;
         drop(room);
         end
     }

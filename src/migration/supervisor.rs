@@ -86,7 +86,7 @@ impl Migrations {
                 if last.is_some_and(|last| key > *last) {
                     return ControlFlow::Continue(());
                 }
-                if self.inner.live.get(listed.record.migration).is_none() {
+                if !self.runs_or_is_left(listed.record.migration) {
                     self.look_at(&listed, picked_up).await?;
                 }
             }
@@ -95,6 +95,12 @@ impl Migrations {
                 return ControlFlow::Continue(());
             }
         }
+    }
+
+    /// Whether it runs here, or others shall have their turn first.
+    fn runs_or_is_left(&self, id: MigrationId) -> bool {
+        let now = self.inner.runtime.clock.monotonic();
+        self.inner.live.get(id).is_some() || self.inner.left.is_left(id, now)
     }
 
     /// Launches one that does not run here, unless it runs elsewhere.
@@ -145,7 +151,7 @@ impl Migrations {
     }
     /// Another process left this migration: goes on with it here, if nobody else is faster.
     pub fn wanted(&self, id: MigrationId) {
-        if self.inner.live.get(id).is_some() {
+        if self.runs_or_is_left(id) {
             return;
         }
         let (migrations, runtime) = (self.clone(), self.inner.runtime.clone());

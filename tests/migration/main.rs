@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by failing")]
 mod chains;
 mod crash_matrix;
+mod cut_off;
 mod kit;
 mod leases;
 mod pages;

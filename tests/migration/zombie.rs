@@ -6,8 +6,11 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use streamgate::coordination::InProcessLock;
+use streamgate::domain::Timestamp;
 use streamgate::migration::Phase;
+use streamgate::runtime::Clock;
 use streamgate::testing::deployment::Process;
 use streamgate::testing::faulty::{Fate, FaultPlan};
 
@@ -46,23 +49,56 @@ impl Lines {
 
 const SLEEP: Duration = Duration::from_secs(120);
 
-/// Sleeps, with all that it does, over the answer to the second page that it reads.
-fn sleepy(kit: &Kit) -> FaultPlan {
-    let clock = Arc::clone(&kit.deployment.clock);
-    let (mut pages, mut wakes_at) = (0, None);
-    FaultPlan::new(move |call| {
-        let now = clock.monotonic();
-        if let Some(wakes_at) = wakes_at {
-            let left = now.abs_diff(wakes_at);
-            return if now < wakes_at { Fate::Stall(left) } else { Fate::Done };
+/// The clock of a process that sleeps at some time: no timer of it goes off meanwhile.
+struct SleepyClock {
+    clock: Arc<dyn Clock>,
+    wakes_at: Mutex<Option<Duration>>,
+}
+
+impl SleepyClock {
+    /// How much longer it sleeps; none before it falls asleep.
+    fn sleeps_for(&self) -> Option<Duration> {
+        let wakes_at = *self.wakes_at.lock().unwrap();
+        wakes_at.map(|wakes_at| wakes_at.saturating_sub(self.clock.monotonic()))
+    }
+}
+
+#[async_trait]
+impl Clock for SleepyClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.clock.sleep(duration).await;
+        self.clock.sleep(self.sleeps_for().unwrap_or_default()).await;
+    }
+}
+
+/// A process that sleeps, with all that it does, over the answer to the second page that it reads.
+fn sleepy(kit: &mut Kit) -> Process {
+    let awake = Arc::clone(&kit.deployment.clock);
+    let clock = Arc::new(SleepyClock { clock: Arc::clone(&awake), wakes_at: Mutex::default() });
+    kit.deployment.clock = Arc::<SleepyClock>::clone(&clock);
+    let mut pages = 0;
+    let plan = FaultPlan::new(move |call| {
+        if let Some(left) = clock.sleeps_for() {
+            return if left.is_zero() { Fate::Done } else { Fate::Stall(left) };
         }
         pages += u32::from((call.part, call.operation) == ("hot", "read"));
         if pages < 2 {
             return Fate::Done;
         }
-        wakes_at = Some(now + SLEEP);
+        *clock.wakes_at.lock().unwrap() = Some(clock.monotonic() + SLEEP);
         Fate::StallAnswer(SLEEP)
-    })
+    });
+    let process = kit.deployment.process("zombie", &plan);
+    kit.deployment.clock = awake;
+    process
 }
 
 /// Hangs with the second page that it has read and is about to write, and is told meanwhile that
@@ -139,10 +175,10 @@ async fn overtaken(kit: &Kit, zombie: &Process) {
 
 #[tokio::test(start_paused = true)]
 async fn a_zombie_that_wakes_steps_aside_and_says_so() {
-    let kit = kit(31);
+    let mut kit = kit(31);
     let lines = Lines::default();
     let _listening = lines.listen();
-    let zombie = kit.deployment.process("zombie", &sleepy(&kit));
+    let zombie = sleepy(&mut kit);
     overtaken(&kit, &zombie).await;
     let said = lines.take();
     let stepped = said.lines().filter(|line| line.contains("the lease was lost"));

@@ -1,6 +1,7 @@
 //! Object documents and records: each change by compare-and-set.
 
-use super::{Performed, Performer, bug, document_trouble, failed};
+use super::trouble::{Trouble, bug, refused};
+use super::{Performed, Performer};
 use crate::documents::{DocumentError, StoredObject};
 use crate::domain::CloseEvent;
 use crate::domain::object_document::{IllegalChange, MigrationClaim};
@@ -14,16 +15,20 @@ use crate::migration::steps::{DocumentView, Outcome, RecordView};
 
 impl Performer {
     pub(super) async fn read_document(&mut self, machine: &Machine) -> Performed {
-        let found = match self.world.objects.get(&self.record().object).await {
-            Ok(found) => found,
-            Err(error) => return document_trouble(error),
-        };
+        self.look_at_document(machine).await.map(Outcome::Document)
+    }
+
+    pub(super) async fn look_at_document(
+        &mut self,
+        machine: &Machine,
+    ) -> Result<DocumentView, Trouble> {
+        let found = self.world.objects.get(&self.record().object).await?;
         let view = match &found {
             None => DocumentView::Unknown,
             Some(stored) => self.view_of(machine, stored),
         };
         self.document = found;
-        Ok(Outcome::Document(view))
+        Ok(view)
     }
 
     pub(super) fn view_of(&self, machine: &Machine, stored: &StoredObject) -> DocumentView {
@@ -46,10 +51,8 @@ impl Performer {
     }
 
     pub(super) async fn read_record(&mut self) -> Performed {
-        match self.refresh().await {
-            Ok(()) => Ok(Outcome::Record(self.record_view())),
-            Err(error) => document_trouble(error),
-        }
+        self.refresh().await?;
+        Ok(Outcome::Record(self.record_view()))
     }
 
     pub fn record_view(&self) -> RecordView {
@@ -119,10 +122,10 @@ impl Performer {
             Ok(running) => running.target,
             Err(IllegalChange::SourceNotActive { .. }) => return Ok(Outcome::DocumentChanged),
             Err(illegal @ IllegalChange::OtherMigrationRunning { .. }) => {
-                return Err(failed(Reason::MigrationAlreadyRunning, illegal.to_string()));
+                return Err(refused(Reason::MigrationAlreadyRunning, illegal.to_string()));
             }
             Err(illegal @ IllegalChange::TargetTaken { .. }) => {
-                return Err(failed(Reason::TargetNotEmpty, illegal.to_string()));
+                return Err(refused(Reason::TargetNotEmpty, illegal.to_string()));
             }
             Err(
                 illegal @ (IllegalChange::NotTerminated { .. } | IllegalChange::NoContinuation),
@@ -134,7 +137,7 @@ impl Performer {
         match self.world.objects.replace(&document, &read.etag).await {
             Ok(_) => Ok(Outcome::Claimed { target }),
             Err(DocumentError::Conflict) => Ok(Outcome::DocumentChanged),
-            Err(error) => document_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -144,7 +147,7 @@ impl Performer {
         match document.reroute(&self.stored.record.source.address, close) {
             Ok(true) => {}
             Ok(false) => return Ok(Outcome::Rerouted),
-            Err(illegal) => return Err(failed(Reason::CorruptData, illegal.to_string())),
+            Err(illegal) => return Err(refused(Reason::CorruptData, illegal.to_string())),
         }
         match self.world.objects.replace(&document, &read.etag).await {
             Ok(_) => {
@@ -153,7 +156,7 @@ impl Performer {
                 Ok(Outcome::Rerouted)
             }
             Err(DocumentError::Conflict) => Ok(Outcome::DocumentChanged),
-            Err(error) => document_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -165,7 +168,7 @@ impl Performer {
         match self.world.objects.replace(&document, &read.etag).await {
             Ok(_) => Ok(Outcome::Released),
             Err(DocumentError::Conflict) => Ok(Outcome::DocumentChanged),
-            Err(error) => document_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -194,10 +197,8 @@ impl Performer {
     }
 
     pub(super) fn answer_record(&self, changed: Result<(), DocumentError>) -> Performed {
-        match changed {
-            Ok(()) => Ok(Outcome::Record(self.record_view())),
-            Err(error) => document_trouble(error),
-        }
+        changed?;
+        Ok(Outcome::Record(self.record_view()))
     }
 
     pub(super) async fn record_target(&mut self, machine: &Machine) -> Performed {
@@ -250,14 +251,10 @@ impl Performer {
     }
 
     pub(super) async fn finish(&mut self, record: MigrationRecord) -> Performed {
-        match self.world.journal.finish(&record).await {
-            Ok(()) => {
-                self.stored.record = record;
-                self.stored.finished = true;
-                self.finished_here = true;
-                Ok(Outcome::Recorded)
-            }
-            Err(error) => document_trouble(error),
-        }
+        self.world.journal.finish(&record).await?;
+        self.stored.record = record;
+        self.stored.finished = true;
+        self.finished_here = true;
+        Ok(Outcome::Recorded)
     }
 }

@@ -1,13 +1,13 @@
 //! Reading the history that is copied: from the source, from the streams before it where the
 //! source does not reach back, and from the target again.
 
-use super::{Performed, Performer, failed, store_trouble};
+use super::trouble::{Trouble, refused};
+use super::{Performed, Performer};
 use crate::domain::reason::Reason;
 use crate::domain::{Checksum, CloseEvent, Event, Head, StreamRef, Version};
 use crate::migration::machine::Machine;
-use crate::migration::record::Failure;
 use crate::migration::steps::{Copied, Outcome};
-use crate::store::{Page, ReadRange, StoreError};
+use crate::store::{Page, ReadRange};
 
 /// From where the versions of one side are read.
 #[derive(Clone, Copy)]
@@ -42,42 +42,13 @@ impl SourcePage {
 }
 
 /// The checksum of a stretch of history; none if the side ends before.
-type Chained = Result<Option<Checksum>, ChainTrouble>;
-
-pub(super) enum ChainTrouble {
-    Store(StoreError),
-    Refused(Failure),
-}
-
-impl From<StoreError> for ChainTrouble {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Failure> for ChainTrouble {
-    fn from(failure: Failure) -> Self {
-        Self::Refused(failure)
-    }
-}
-
-impl From<ChainTrouble> for Performed {
-    fn from(trouble: ChainTrouble) -> Self {
-        match trouble {
-            ChainTrouble::Store(error) => store_trouble(error),
-            ChainTrouble::Refused(failure) => Err(failure),
-        }
-    }
-}
+type Chained = Result<Option<Checksum>, Trouble>;
 
 impl Performer {
     pub(super) async fn read_source(&mut self, machine: &Machine, at: Copied) -> Performed {
         let page = match self.take_ahead(at) {
             Some(page) => page,
-            None => match self.fetch_source(machine, at).await {
-                Ok(page) => page,
-                Err(trouble) => return trouble.into(),
-            },
+            None => self.fetch_source(machine, at).await?,
         };
         let (count, after, head) = (page.events.len() as u64, page.after, page.head);
         let closed = page.closed.clone().map(Box::new);
@@ -89,7 +60,7 @@ impl Performer {
         &self,
         machine: &Machine,
         at: Copied,
-    ) -> Result<SourcePage, ChainTrouble> {
+    ) -> Result<SourcePage, Trouble> {
         let (source_store, source) = self.source()?;
         let holder = self.source_of(at.next)?;
         let range = self.page_range(machine, at.next)?;
@@ -102,7 +73,7 @@ impl Performer {
             (head.max(Head::before(source.base)), closed)
         } else {
             if events.is_empty() {
-                return Err(ends_early(&holder, at.next).into());
+                return Err(ends_early(&holder, at.next));
             }
             // An older stream was closed long ago; whether this migration goes on, the source says.
             let tail = source_store.tail(&source.address.stream_id).await?;
@@ -112,7 +83,7 @@ impl Performer {
     }
 
     /// The stream of the chain up to the source from which a version is read.
-    fn source_of(&self, version: Version) -> Result<StreamRef, Failure> {
+    pub(super) fn source_of(&self, version: Version) -> Result<StreamRef, Trouble> {
         let source = &self.record().source;
         if version >= source.base {
             return Ok(source.clone());
@@ -121,12 +92,12 @@ impl Performer {
         let holder = document.and_then(|it| it.stream_up_to(&source.address, version));
         holder.cloned().ok_or_else(|| {
             let message = format!("no stream up to {} holds version {version}", source.address);
-            failed(Reason::CorruptData, message)
+            refused(Reason::CorruptData, message)
         })
     }
 
     /// A page is one append to the target, so it keeps to the target's limits.
-    fn page_range(&self, machine: &Machine, from: Version) -> Result<ReadRange, Failure> {
+    fn page_range(&self, machine: &Machine, from: Version) -> Result<ReadRange, Trouble> {
         let (target, _) = self.target(machine)?;
         let limits = target.capabilities().limits;
         let options = &self.record().options;
@@ -146,13 +117,12 @@ impl Performer {
     ) -> Performed {
         let target = self.target_ref(machine)?;
         let to = at.next.plus(count);
-        match self.chain(Side::Target(&target), at.next, to, at.target).await {
-            Ok(Some(after)) => Ok(Outcome::ReadBack { after }),
-            Ok(None) => {
+        match self.chain(Side::Target(&target), at.next, to, at.target).await? {
+            Some(after) => Ok(Outcome::ReadBack { after }),
+            None => {
                 let message = format!("{} lost what it took", target.address);
-                Err(failed(Reason::CorruptData, message))
+                Err(refused(Reason::CorruptData, message))
             }
-            Err(trouble) => trouble.into(),
         }
     }
 
@@ -162,20 +132,24 @@ impl Performer {
         from: Copied,
         to: Version,
     ) -> Performed {
-        let target = self.target_ref(machine)?;
-        let source = match self.chain(Side::Source, from.next, to, from.source).await {
-            Ok(source) => source,
-            Err(trouble) => return trouble.into(),
-        };
-        let target = match self.chain(Side::Target(&target), from.next, to, from.target).await {
-            Ok(target) => target,
-            Err(trouble) => return trouble.into(),
-        };
-        let both = source.zip(target);
-        Ok(Outcome::Compared(both.map(|(source, target)| Copied { next: to, source, target })))
+        self.compared(machine, from, to).await.map(Outcome::Compared)
     }
 
-    fn target_ref(&self, machine: &Machine) -> Result<StreamRef, Failure> {
+    /// What both sides hold up to there; none if one of them ends before.
+    pub(super) async fn compared(
+        &self,
+        machine: &Machine,
+        from: Copied,
+        to: Version,
+    ) -> Result<Option<Copied>, Trouble> {
+        let target = self.target_ref(machine)?;
+        let source = self.chain(Side::Source, from.next, to, from.source).await?;
+        let target = self.chain(Side::Target(&target), from.next, to, from.target).await?;
+        let both = source.zip(target);
+        Ok(both.map(|(source, target)| Copied { next: to, source, target }))
+    }
+
+    fn target_ref(&self, machine: &Machine) -> Result<StreamRef, Trouble> {
         let (_, address) = self.target(machine)?;
         let made_by = Some(machine.plan().migration);
         Ok(StreamRef { address, base: Self::base(machine), made_by })
@@ -214,7 +188,7 @@ impl Performer {
         side: Side<'_>,
         from: Version,
         events_max: usize,
-    ) -> Result<Page, ChainTrouble> {
+    ) -> Result<Page, Trouble> {
         if events_max == 0 {
             return Ok(Page { first: from, events: Vec::new(), head: Head::NONE, closed: None });
         }
@@ -240,9 +214,9 @@ fn halves(events: usize) -> [usize; 2] {
     [first, events - first]
 }
 
-fn ends_early(holder: &StreamRef, version: Version) -> Failure {
+fn ends_early(holder: &StreamRef, version: Version) -> Trouble {
     let message = format!("{} ends before version {version}, which it holds", holder.address);
-    failed(Reason::CorruptData, message)
+    refused(Reason::CorruptData, message)
 }
 
 fn cut_to_fit(events: &mut Vec<Event>, bytes_max: usize) {

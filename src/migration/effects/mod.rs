@@ -3,31 +3,34 @@
 //! copied) is held here and nowhere else.
 //!
 //! Reading order: this file (which effect is which call, and waiting), [`documents`], [`history`]
-//! (reading), [`ahead`], [`streams`], [`proof`].
+//! (reading), [`ahead`], [`streams`], [`proof`], [`probe`], [`trouble`].
 
 mod ahead;
 mod documents;
 mod history;
+mod probe;
 mod proof;
 mod streams;
+mod trouble;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::ahead::Ahead;
 use self::history::SourcePage;
-use super::MigrationError;
+pub use self::probe::Probe;
+use self::trouble::{Trouble, bug, refused};
 use super::journal::{Journal, StoredRecord};
 use super::machine::Machine;
-use super::record::{Certificate, Failure, MigrationRecord};
+use super::record::{Certificate, MigrationRecord};
 use super::steps::{Effect, Outcome};
 use super::throttle::Throttle;
-use crate::documents::{DocumentError, ObjectDocuments, StoredObject};
+use crate::documents::{ObjectDocuments, StoredObject};
 use crate::domain::reason::Reason;
 use crate::domain::{Head, StreamAddress, StreamRef, Version};
 use crate::lock::{Hints, Pauses};
 use crate::runtime::Runtime;
-use crate::store::{EventStore, StoreError, Stores};
+use crate::store::{EventStore, Stores};
 
 /// The parts of the world that a migration touches.
 #[derive(Clone)]
@@ -53,6 +56,8 @@ pub struct Performer {
     throttle: Throttle,
     /// What the last effect waited for the sake of others.
     waited: Duration,
+    /// Why the last effect has no answer, if nobody gave one.
+    unanswered: Option<String>,
     /// Until when appends are held back, on the monotonic clock.
     held_until: Option<Duration>,
     certificate: Option<Certificate>,
@@ -62,7 +67,7 @@ pub struct Performer {
     finished_here: bool,
 }
 
-type Performed = Result<Outcome, Failure>;
+type Performed = Result<Outcome, Trouble>;
 
 impl Performer {
     pub fn new(world: World, stored: StoredRecord) -> Self {
@@ -76,6 +81,7 @@ impl Performer {
             ahead: None,
             throttle,
             waited: Duration::ZERO,
+            unanswered: None,
             held_until: None,
             certificate: None,
             closed_at: None,
@@ -105,6 +111,11 @@ impl Performer {
     /// How long the last effect waited because it was told to be slow.
     pub fn take_waited(&mut self) -> Duration {
         std::mem::take(&mut self.waited)
+    }
+
+    /// Why the last effect has no answer; none if somebody answered, be it with "later".
+    pub fn take_unanswered(&mut self) -> Option<String> {
+        self.unanswered.take()
     }
 
     /// Bytes of the page that was appended last.
@@ -147,20 +158,28 @@ impl Performer {
             Effect::RemoveTarget => self.remove_target(machine).await,
             Effect::RecordFinal { phase } => self.record_final(*phase).await,
         };
-        performed.unwrap_or_else(Outcome::Refused)
+        match performed {
+            Ok(outcome) => outcome,
+            Err(Trouble::Refused(failure)) => Outcome::Refused(failure),
+            Err(Trouble::Later) => Outcome::Lost,
+            Err(Trouble::Unanswered(why)) => {
+                self.unanswered = Some(why);
+                Outcome::Lost
+            }
+        }
     }
 
-    fn store(&self, address: &StreamAddress) -> Result<Arc<dyn EventStore>, Failure> {
+    fn store(&self, address: &StreamAddress) -> Result<Arc<dyn EventStore>, Trouble> {
         let found = self.world.stores.get(&address.store);
-        found.cloned().map_err(|unknown| failed(Reason::StoreNotFound, unknown.to_string()))
+        found.cloned().map_err(|unknown| refused(Reason::StoreNotFound, unknown.to_string()))
     }
 
-    fn source(&self) -> Result<(Arc<dyn EventStore>, StreamRef), Failure> {
+    fn source(&self) -> Result<(Arc<dyn EventStore>, StreamRef), Trouble> {
         let source = self.record().source.clone();
         Ok((self.store(&source.address)?, source))
     }
 
-    fn target(&self, machine: &Machine) -> Result<(Arc<dyn EventStore>, StreamAddress), Failure> {
+    fn target(&self, machine: &Machine) -> Result<(Arc<dyn EventStore>, StreamAddress), Trouble> {
         let target = machine.target().cloned();
         let target = target.ok_or_else(|| bug("the target is not handed out yet"))?;
         Ok((self.store(&target)?, target))
@@ -183,13 +202,9 @@ impl Performer {
     async fn rest(&mut self) -> Performed {
         let interval = Duration::from_millis(500);
         self.world.runtime.clock.sleep(interval).await;
-        match self.refresh().await {
-            Ok(()) if self.record().orders.paused && !self.record().orders.cancelled => {
-                Ok(Outcome::Lost)
-            }
-            Ok(()) => Ok(Outcome::Rested),
-            Err(error) => document_trouble(error),
-        }
+        self.refresh().await?;
+        let orders = self.record().orders;
+        Ok(if orders.paused && !orders.cancelled { Outcome::Lost } else { Outcome::Rested })
     }
 
     async fn pause_source(&mut self) -> Outcome {
@@ -211,46 +226,4 @@ impl Performer {
         }
         Outcome::SourceResumed
     }
-}
-
-/// What passes is asked for again; what stays ends the migration.
-fn store_trouble(error: StoreError) -> Performed {
-    let reason = match &error {
-        StoreError::Unavailable { .. }
-        | StoreError::OutcomeUnknown { .. }
-        | StoreError::TimedOut
-        | StoreError::Overloaded { .. }
-        | StoreError::RateLimited { .. }
-        | StoreError::Contended { .. } => {
-            tracing::debug!({ crate::telemetry::fields::ERROR } = %error, "asking a store again");
-            return Ok(Outcome::Lost);
-        }
-        StoreError::LimitExceeded(_) | StoreError::Unsupported { .. } => Reason::UnsupportedByStore,
-        StoreError::WrongMaker { .. } | StoreError::AlreadyExists => Reason::TargetNotEmpty,
-        StoreError::NotFound | StoreError::Gone { .. } | StoreError::Corrupt { .. } => {
-            Reason::CorruptData
-        }
-        StoreError::WrongExpectedVersion(_)
-        | StoreError::Closed { .. }
-        | StoreError::NotClosed
-        | StoreError::DuplicateEventId { .. }
-        | StoreError::Bug { .. } => Reason::Internal,
-    };
-    Err(failed(reason, error.to_string()))
-}
-
-fn document_trouble(error: DocumentError) -> Performed {
-    if let MigrationError::Corrupt { detail } = MigrationError::from(error) {
-        return Err(failed(Reason::CorruptData, detail));
-    }
-    tracing::debug!("asking the documents again");
-    Ok(Outcome::Lost)
-}
-
-fn failed(reason: Reason, message: String) -> Failure {
-    Failure { reason, message }
-}
-
-fn bug(message: &str) -> Failure {
-    failed(Reason::Internal, message.to_owned())
 }

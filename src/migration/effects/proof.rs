@@ -1,6 +1,7 @@
 //! The proof that a migration took effect.
 
-use super::{Performed, Performer, failed, store_trouble};
+use super::trouble::refused;
+use super::{Performed, Performer};
 use crate::domain::close_event::MigrationKind;
 use crate::domain::reason::Reason;
 use crate::domain::{CloseEvent, Head};
@@ -13,20 +14,15 @@ impl Performer {
     /// and both checksums, read again where this process has not read them.
     pub(super) async fn verify(&mut self, machine: &Machine, at: Copied) -> Performed {
         let (source_store, source) = self.source()?;
-        let tail = match source_store.tail(&source.address.stream_id).await {
-            Ok(tail) => tail,
-            Err(error) => return store_trouble(error),
-        };
+        let tail = source_store.tail(&source.address.stream_id).await?;
         let Some(close) = tail.closed else {
-            return Err(failed(Reason::VerificationFailed, "the source is open".into()));
+            return Err(refused(Reason::VerificationFailed, "the source is open".into()));
         };
-        let Outcome::Document(document) = self.read_document(machine).await? else {
-            return Ok(Outcome::Lost);
-        };
+        let document = self.look_at_document(machine).await?;
         let routed = matches!(&document, DocumentView::Terminated { closed_by, .. }
             if *closed_by == machine.plan().migration);
         if !routed {
-            return Err(failed(Reason::VerificationFailed, "the document is not rerouted".into()));
+            return Err(refused(Reason::VerificationFailed, "the document is not rerouted".into()));
         }
         self.closed_at = Some(close.head);
         if machine.plan().kind == MigrationKind::Continue {
@@ -34,24 +30,21 @@ impl Performer {
         }
         let end = close.head.next().max(Self::base(machine));
         let read = if at.next == end {
-            Outcome::Compared(Some(at))
+            Some(at)
         } else {
             let from = Copied::nothing(Self::base(machine));
-            self.compare(machine, from, end).await?
+            self.compared(machine, from, end).await?
         };
-        if read == Outcome::Lost {
-            return Ok(Outcome::Lost);
-        }
-        let Outcome::Compared(Some(copied)) = read else {
-            return Err(failed(Reason::VerificationFailed, "the target ends early".into()));
+        let Some(copied) = read else {
+            return Err(refused(Reason::VerificationFailed, "the target ends early".into()));
         };
         if !copied.agrees() {
             let message = "source and target differ".to_owned();
-            return Err(failed(Reason::VerificationFailed, message));
+            return Err(refused(Reason::VerificationFailed, message));
         }
         if close.checksum.is_some_and(|closed| closed != copied.source) {
             let message = "the source differs from what was closed".to_owned();
-            return Err(failed(Reason::VerificationFailed, message));
+            return Err(refused(Reason::VerificationFailed, message));
         }
         self.certify(machine, copied, close.head).await
     }
@@ -60,14 +53,11 @@ impl Performer {
     /// go on where the source ended.
     async fn certify_continuation(&mut self, machine: &Machine, close: &CloseEvent) -> Performed {
         let (store, target) = self.target(machine)?;
-        let tail = match store.tail(&target.stream_id).await {
-            Ok(tail) => tail,
-            Err(error) => return store_trouble(error),
-        };
+        let tail = store.tail(&target.stream_id).await?;
         let is_ours = tail.header.made_by == Some(machine.plan().migration);
         if !is_ours || tail.base.is_some_and(|base| base != close.head.next()) {
             let message = format!("{target} does not go on behind {}: {tail:?}", close.head);
-            return Err(failed(Reason::VerificationFailed, message));
+            return Err(refused(Reason::VerificationFailed, message));
         }
         Ok(Outcome::Verified)
     }
@@ -79,13 +69,10 @@ impl Performer {
         head: Head,
     ) -> Performed {
         let (store, target) = self.target(machine)?;
-        match store.tail(&target.stream_id).await {
-            Ok(tail) if tail.base.is_some() && tail.head < head => {
-                let message = format!("{target} ends at {}, before {head}", tail.head);
-                return Err(failed(Reason::VerificationFailed, message));
-            }
-            Ok(_) => {}
-            Err(error) => return store_trouble(error),
+        let tail = store.tail(&target.stream_id).await?;
+        if tail.base.is_some() && tail.head < head {
+            let message = format!("{target} ends at {}, before {head}", tail.head);
+            return Err(refused(Reason::VerificationFailed, message));
         }
         self.certificate = Some(Certificate {
             events: copied.next.0 - Self::base(machine).0,

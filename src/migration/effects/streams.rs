@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Performed, Performer, failed, store_trouble};
+use super::trouble::refused;
+use super::{Performed, Performer};
 use crate::domain::reason::Reason;
 use crate::domain::{
     Checksum, CloseEvent, Continuation, ExpectedVersion, Head, StreamHeader, StreamRef,
@@ -26,9 +27,9 @@ impl Performer {
             Ok(()) => Ok(Outcome::Created),
             Err(StoreError::AlreadyExists) => {
                 let message = format!("{target} exists already and is not this migration's");
-                Err(failed(Reason::TargetNotEmpty, message))
+                Err(refused(Reason::TargetNotEmpty, message))
             }
-            Err(error) => store_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -40,7 +41,7 @@ impl Performer {
                 let head = tail.base.map_or(before, |_| tail.head);
                 Ok(Outcome::TargetTail { head, closed: tail.closed.map(Box::new) })
             }
-            Err(error) => store_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -51,7 +52,7 @@ impl Performer {
                 let head = tail.head_from(source.base);
                 Ok(Outcome::SourceTail { head, closed: tail.closed.map(Box::new) })
             }
-            Err(error) => store_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -89,7 +90,7 @@ impl Performer {
                 | StoreError::DuplicateEventId { .. }
                 | StoreError::Closed { .. },
             ) => Ok(Outcome::TargetMoved),
-            Err(error) => store_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -145,7 +146,7 @@ impl Performer {
         let (store, target) = self.target(machine)?;
         match store.remove(&target.stream_id).await {
             Ok(_) => Ok(Outcome::Removed),
-            Err(error) => store_trouble(error),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -157,6 +158,6 @@ fn close_outcome(answer: Result<CloseEvent, StoreError>) -> Performed {
         Err(StoreError::WrongExpectedVersion(wrong)) => {
             Ok(Outcome::HeadMoved { head: wrong.actual })
         }
-        Err(error) => store_trouble(error),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,5 +1,5 @@
-//! A proxy that dies, sleeps or is cut off from Redis in the middle of a large migration: another
-//! one finishes it, without a person, and what comes back changes nothing.
+//! A proxy that dies, sleeps or is cut off from Redis or a store in the middle of a large
+//! migration: another one finishes it, without a person, and what comes back changes nothing.
 
 use streamgate::grpc::v1;
 use streamgate::runtime::entropy::SeededEntropy;
@@ -135,4 +135,30 @@ async fn a_proxy_that_sleeps_is_taken_over_from_and_changes_nothing_when_it_wake
 async fn a_proxy_that_is_cut_from_redis_is_taken_over_from() {
     let cut = |proxy| Trouble::Parted(proxy, Needed::Redis, Link::Cut);
     UnderWay::begin().await.goes_on_after(cut).await;
+}
+
+/// The two stores of the migration: the source also keeps the documents.
+async fn is_taken_over_from_when_parted(store: &'static str, link: Link) {
+    let parted = |proxy| Trouble::Parted(proxy, Needed::Store(store), link);
+    UnderWay::begin().await.goes_on_after(parted).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_cut_from_the_target_is_taken_over_from() {
+    is_taken_over_from_when_parted("cold", Link::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_whose_link_to_the_target_is_silent_is_taken_over_from() {
+    is_taken_over_from_when_parted("cold", Link::Stalled).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_is_cut_from_the_source_is_taken_over_from() {
+    is_taken_over_from_when_parted("hot", Link::Cut).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_whose_link_to_the_source_is_silent_is_taken_over_from() {
+    is_taken_over_from_when_parted("hot", Link::Stalled).await;
 }
