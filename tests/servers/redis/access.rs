@@ -1,7 +1,6 @@
 //! Passwords and TLS: as the settings say, or no connection.
 
-use std::path::Path;
-use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use streamgate::coordination::in_redis::RedisSettingsError;
@@ -10,6 +9,7 @@ use streamgate::domain::ObjectKey;
 use streamgate::lock::{Lock, LockError, Owner};
 use streamgate::runtime::{Runtime, Secret};
 
+use super::certificates::Certificates;
 use super::kit::lock;
 use super::own_server::OwnServer;
 
@@ -55,64 +55,21 @@ async fn a_user_needs_what_the_documents_say() {
     acquire(&elsewhere).await.unwrap_err();
 }
 
-fn openssl(folder: &Path, arguments: &str) {
-    let mut command = Command::new("openssl");
-    let output = command.current_dir(folder).args(arguments.split(' ')).output();
-    let output = output.expect("openssl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_verified_on_both_sides() {
-    let folder = tempfile::tempdir().unwrap();
-    let made = folder.path();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-    for authority in ["ca", "other"] {
-        openssl(
-            made,
-            &format!(
-                "req -x509 {key} -keyout {authority}.key -out {authority}.pem -subj \
-                 /CN={authority} -days 2 -addext basicConstraints=critical,CA:TRUE"
-            ),
-        );
-    }
-    std::fs::write(made.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
-    for name in ["server", "client"] {
-        openssl(made, &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
-        let sign = format!(
-            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile \
-             names -out {name}.pem"
-        );
-        openssl(made, &sign);
-    }
-    let path = |name: &str| made.join(name);
-    let [certificate, secret, authority] =
-        ["server.pem", "server.key", "ca.pem"].map(|name| path(name).display().to_string());
-    // The port of TLS is the server's own; the plain one is closed.
-    let mut server = OwnServer::start_with(&[]).await;
-    server.kill();
-    let port = server.port.to_string();
-    let settings =
-        ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &secret];
-    let settings = [&settings[..], &["--tls-ca-cert-file", &authority]].concat();
-    server.set(&settings);
-    server.start_again().await;
-
+    let made = Arc::new(Certificates::new());
+    let server = OwnServer::start_with_tls(&[], Some((Arc::clone(&made), "localhost"))).await;
+    let port = server.port;
     let url = format!("rediss://localhost:{port}/");
-    let right = RedisOptions {
-        tls_ca_file: Some(path("ca.pem")),
-        tls_cert_file: Some(path("client.pem")),
-        tls_key_file: Some(path("client.key")),
-        ..RedisOptions::at(&url)
-    };
+    let right = made.of_client(RedisOptions::at(&url));
     acquire(&right).await.unwrap();
-    let stranger = RedisOptions { tls_ca_file: Some(path("other.pem")), ..right.clone() };
+    let stranger = RedisOptions { tls_ca_file: Some(made.path("other.pem")), ..right.clone() };
     acquire(&stranger).await.unwrap_err();
     let public = RedisOptions { tls_ca_file: None, ..right.clone() };
     acquire(&public).await.unwrap_err();
     let nameless = RedisOptions { tls_cert_file: None, tls_key_file: None, ..right.clone() };
     acquire(&nameless).await.unwrap_err();
-    let plain = RedisOptions::at(server.url());
+    let plain = RedisOptions::at(format!("redis://127.0.0.1:{port}/"));
     acquire(&plain).await.unwrap_err();
     let other_name = Secret::Text(format!("rediss://127.0.0.1:{port}/"));
     acquire(&RedisOptions { url: Some(other_name), ..right }).await.unwrap_err();

@@ -45,7 +45,7 @@ async fn once_it_answers(
 }
 
 /// The whole suite, case by case, each as a deployment of its own.
-async fn suite_over(options: RedisOptions) {
+pub(super) async fn suite_over(options: RedisOptions) {
     for case in CASES {
         println!("{}", case.name);
         (case.run)(lock_of_three(&options)).await;

@@ -64,13 +64,18 @@ async fn connected(here: &Told, there: &HintFigures) {
     }
 }
 
+/// The whole suite, case by case, each as a deployment of its own.
+pub(super) async fn suite_of_hints_over(options: RedisOptions) {
+    for case in CASES {
+        println!("{}", case.name);
+        (case.run)(two_proxies(&options)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hints_keep_their_promises_in_a_cluster() {
     let cluster = Cluster::start().await;
-    for case in CASES {
-        println!("{}", case.name);
-        (case.run)(two_proxies(&cluster.options())).await;
-    }
+    suite_of_hints_over(cluster.options()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,10 @@
 //! Every test is a deployment of its own in the one server, so that tests run beside each other.
 
 mod access;
+mod certificates;
 #[cfg(feature = "postgres")]
 mod convergence;
+mod encrypted;
 mod faults;
 mod hints;
 mod kit;

@@ -2,17 +2,25 @@
 //! replica under sentinels, and a cluster.
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use streamgate::coordination::RedisOptions;
 use streamgate::runtime::{Runtime, Secret};
 use tempfile::TempDir;
 
+use super::certificates::Certificates;
+
+/// Certificates, and the name of the pair that servers show.
+pub(super) type Tls = (Arc<Certificates>, &'static str);
+
 /// One process of Redis: a server, or a sentinel.
 pub(super) struct OwnServer {
     program: &'static str,
     arguments: Vec<String>,
     pub(super) port: u16,
+    /// With it the port speaks TLS alone.
+    tls: Option<Tls>,
     folder: TempDir,
     running: Option<Child>,
 }
@@ -24,9 +32,13 @@ impl OwnServer {
 
     /// With these settings beside the port.
     pub(super) async fn start_with(settings: &[&str]) -> Self {
+        Self::start_with_tls(settings, None).await
+    }
+
+    pub(super) async fn start_with_tls(settings: &[&str], tls: Option<Tls>) -> Self {
         // Somebody else may take the port before the server does.
         for _ in 0..8 {
-            let mut server = Self::new("redis-server", settings);
+            let mut server = Self::new("redis-server", settings, tls.clone());
             server.run();
             if server.answers().await {
                 return server;
@@ -35,10 +47,10 @@ impl OwnServer {
         panic!("no server of Redis started");
     }
 
-    fn new(program: &'static str, settings: &[&str]) -> Self {
+    fn new(program: &'static str, settings: &[&str], tls: Option<Tls>) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let arguments = settings.iter().map(|&setting| setting.to_owned()).collect();
-        Self { program, arguments, port, folder, running: None }
+        Self { program, arguments, port, tls, folder, running: None }
     }
 
     fn run(&mut self) {
@@ -46,8 +58,10 @@ impl OwnServer {
         if self.program == "redis-sentinel" {
             command.arg(self.folder.path().join("sentinel.conf"));
         } else {
-            let plain = if self.is_tls() { "0".into() } else { self.port.to_string() };
-            command.args(["--port", &plain, "--bind", "127.0.0.1", "--save", ""]);
+            for (setting, value) in self.listening() {
+                command.args([format!("--{setting}"), value]);
+            }
+            command.args(["--bind", "127.0.0.1", "--save", ""]);
             command.args(["--appendonly", "no", "--repl-diskless-sync-delay", "0", "--dir"]);
             command.arg(self.folder.path());
         }
@@ -56,8 +70,13 @@ impl OwnServer {
         self.running = Some(command.spawn().expect("scripts/services installs Redis"));
     }
 
-    fn is_tls(&self) -> bool {
-        self.arguments.iter().any(|argument| argument == "--tls-port")
+    /// The settings of the port, and of what is spoken there.
+    fn listening(&self) -> Vec<(&'static str, String)> {
+        let port = self.port.to_string();
+        let Some((made, pair)) = &self.tls else { return vec![("port", port)] };
+        let mut settings = vec![("port", "0".into()), ("tls-port", port)];
+        settings.extend(made.of_server(pair));
+        settings
     }
 
     /// Whether it is this very process that answers; false if it ended instead.
@@ -76,23 +95,20 @@ impl OwnServer {
         }
     }
 
-    /// Other settings, from the next start on.
-    pub(super) fn set(&mut self, settings: &[&str]) {
-        self.arguments = settings.iter().map(|&setting| setting.to_owned()).collect();
-    }
-
     pub(super) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/", self.port)
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://127.0.0.1:{}/", self.port)
     }
 
     pub(super) fn options(&self) -> RedisOptions {
-        RedisOptions::at(self.url())
+        known(self.tls.as_ref(), RedisOptions::at(self.url()))
     }
 
     /// What it answers to a command by hand; nothing if it does not.
     pub(super) fn cli(&self, command: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port]).args(command).output();
+        let mut asking = cli(self.tls.as_ref());
+        let output = asking.args(["-p", &port]).args(command).output();
         String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
     }
 
@@ -146,6 +162,21 @@ impl Drop for OwnServer {
     }
 }
 
+fn cli(tls: Option<&Tls>) -> Command {
+    let mut command = Command::new("redis-cli");
+    if let Some((made, _)) = tls {
+        command.args(made.of_cli());
+    }
+    command
+}
+
+fn known(tls: Option<&Tls>, options: RedisOptions) -> RedisOptions {
+    match tls {
+        Some((made, _)) => made.of_client(options),
+        None => options,
+    }
+}
+
 /// Below the ports of outgoing connections, and so that a cluster's second port is free as well.
 fn free_port() -> u16 {
     loop {
@@ -161,30 +192,39 @@ fn free_port() -> u16 {
 pub(super) struct Watched {
     pub(super) servers: Vec<OwnServer>,
     sentinels: Vec<OwnServer>,
+    tls: Option<Tls>,
 }
 
 impl Watched {
     pub(super) async fn start() -> Self {
-        let first = OwnServer::start().await;
+        Self::start_with(None).await
+    }
+
+    /// With TLS between all of them.
+    pub(super) async fn start_with(tls: Option<Tls>) -> Self {
+        let first = OwnServer::start_with_tls(&[], tls.clone()).await;
         let port = first.port.to_string();
-        let second = OwnServer::start_with(&["--replicaof", "127.0.0.1", &port]).await;
+        let replica = ["--replicaof", "127.0.0.1", &port];
+        let second = OwnServer::start_with_tls(&replica, tls.clone()).await;
         while !second.cli(&["info", "replication"]).contains("master_link_status:up") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            let mut sentinel = OwnServer::new("redis-sentinel", &[]);
-            let settings = format!(
-                "port {}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 2\n\
-                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n",
-                sentinel.port
+            let mut sentinel = OwnServer::new("redis-sentinel", &[], tls.clone());
+            let mut settings = format!(
+                "bind 127.0.0.1\nsentinel monitor main 127.0.0.1 {port} 2\n\
+                 sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 3000\n"
             );
+            for (setting, value) in sentinel.listening() {
+                settings += &format!("{setting} {value}\n");
+            }
             std::fs::write(sentinel.folder.path().join("sentinel.conf"), settings).unwrap();
             sentinel.run();
             assert!(sentinel.answers().await, "a sentinel did not start");
             sentinels.push(sentinel);
         }
-        let watched = Self { servers: vec![first, second], sentinels };
+        let watched = Self { servers: vec![first, second], sentinels, tls };
         // A failover needs all that know of each other and of the replica.
         for sentinel in &watched.sentinels {
             loop {
@@ -200,27 +240,30 @@ impl Watched {
 
     pub(super) fn options(&self) -> RedisOptions {
         let urls = self.sentinels.iter().map(|sentinel| Secret::Text(sentinel.url()));
-        RedisOptions {
+        let options = RedisOptions {
             sentinel_urls: urls.collect(),
             sentinel_service: Some("main".into()),
             ..RedisOptions::default()
-        }
+        };
+        known(self.tls.as_ref(), options)
     }
 }
 
 /// Three servers that share the keys.
 pub(super) struct Cluster {
     pub(super) nodes: Vec<OwnServer>,
+    tls: Option<Tls>,
 }
 
 impl Cluster {
     pub(super) async fn start() -> Self {
-        let mut nodes = Vec::new();
-        for _ in 0..3 {
-            let settings = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
-            nodes.push(OwnServer::start_with(&settings).await);
-        }
-        let mut command = Command::new("redis-cli");
+        Self::start_with(None).await
+    }
+
+    /// With TLS between all of them.
+    pub(super) async fn start_with(tls: Option<Tls>) -> Self {
+        let nodes = Self::nodes(tls.clone()).await;
+        let mut command = cli(tls.as_ref());
         command.args(["--cluster", "create"]);
         command.args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
         let output = command.arg("--cluster-yes").output().unwrap();
@@ -234,11 +277,26 @@ impl Cluster {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
-        Self { nodes }
+        Self { nodes, tls }
+    }
+
+    /// Servers that may become a cluster, and know nothing of each other.
+    pub(super) async fn nodes(tls: Option<Tls>) -> Vec<OwnServer> {
+        let mut settings =
+            vec!["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
+        if tls.is_some() {
+            settings.extend(["--tls-cluster", "yes"]);
+        }
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            nodes.push(OwnServer::start_with_tls(&settings, tls.clone()).await);
+        }
+        nodes
     }
 
     pub(super) fn options(&self) -> RedisOptions {
         let urls = self.nodes.iter().map(|node| Secret::Text(node.url()));
-        RedisOptions { cluster_urls: urls.collect(), ..RedisOptions::default() }
+        let options = RedisOptions { cluster_urls: urls.collect(), ..RedisOptions::default() };
+        known(self.tls.as_ref(), options)
     }
 }
