@@ -70,6 +70,12 @@ pub struct Found {
     deployment: Option<Uuid>,
 }
 
+impl Found {
+    pub fn deployment(&self) -> Option<Uuid> {
+        self.deployment
+    }
+}
+
 /// Checks the marks that are there, and writes nothing.
 pub async fn look(
     stores: &BTreeMap<&StoreName, &dyn DocumentStore>,

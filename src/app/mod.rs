@@ -30,7 +30,7 @@ use crate::telemetry::fields;
 use crate::telemetry::http::{self, Readiness};
 use crate::telemetry::moves::MoveWatch;
 
-pub use resources::{OpenError, Resources};
+pub use resources::{Findings, OpenError, Resources};
 
 /// Sockets that are bound already, so that whoever starts knows the addresses, and tests can let
 /// the system choose them.

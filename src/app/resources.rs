@@ -20,7 +20,7 @@ use crate::backends::postgres::PostgresStore;
 #[cfg(feature = "s3")]
 use crate::backends::s3::S3Store;
 use crate::config::{Config, StoreKind, StoreSettings};
-use crate::coordination::in_redis::RedisSettingsError;
+use crate::coordination::in_redis::{self, RedisProblem, RedisSettingsError};
 use crate::coordination::{
     DocumentLock, InProcessHints, InProcessLock, InProcessPauses, RedisConnection, RedisHints,
     RedisLock, RedisPauseLeases, SharedPauses,
@@ -79,13 +79,15 @@ impl Backend {
     }
 }
 
-/// Why a store of the settings is not there.
+/// Why a store of the settings, or Redis, is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
     Marker(#[from] MarkerError),
     #[error(transparent)]
     Redis(#[from] RedisSettingsError),
+    #[error(transparent)]
+    RedisProblem(#[from] RedisProblem),
     #[error("store {store} does not open")]
     Backend {
         store: StoreName,
@@ -101,18 +103,25 @@ impl OpenError {
         match self {
             Self::Marker(error) => error.class(),
             Self::Redis(_) => ErrorClass::Invalid,
+            Self::RedisProblem(problem) => problem.class(),
             Self::Backend { class, .. } => *class,
         }
     }
 }
 
+/// What can be used of what the settings name, and why the rest cannot.
+pub struct Findings {
+    /// In the order of the settings.
+    pub stores: Vec<(StoreName, Result<(), OpenError>)>,
+    /// Nothing if the settings name no Redis.
+    pub redis: Option<Result<(), OpenError>>,
+}
+
 impl Resources {
     /// Opens every store that the settings name as [`Self::open`] does, and closes it again:
-    /// for each why it does not open, all of them at once. Marks are read and not written.
-    pub async fn look(
-        config: &Config,
-        runtime: &Runtime,
-    ) -> Vec<(StoreName, Result<(), OpenError>)> {
+    /// for each why it does not open, all of them at once. Marks are read and not written. Redis
+    /// is tried as well.
+    pub async fn look(config: &Config, runtime: &Runtime) -> Findings {
         let mut registry = Registry::default();
         let calls = CallMetrics::new(&mut registry);
         let opening = Opening { runtime, units: RequestUnitMetrics::new(&mut registry) };
@@ -133,9 +142,14 @@ impl Resources {
             }
         }
         // A mark says something about the others: it takes all of them to be judged.
-        let wrong = match marks.len() == config.stores.len() {
-            true => marker::look(&marks, &config.documents.store).await.err(),
+        let marked = match marks.len() == config.stores.len() {
+            true => Some(marker::look(&marks, &config.documents.store).await),
             false => None,
+        };
+        let (deployment, wrong) = match marked {
+            Some(Ok(found)) => (found.deployment(), None),
+            Some(Err(wrong)) => (None, Some(wrong)),
+            None => (None, None),
         };
         let stores = config.stores.iter().map(|store| store.name.clone());
         let mut found: Vec<(StoreName, Result<(), OpenError>)> =
@@ -145,7 +159,11 @@ impl Resources {
         {
             *outcome = Err(wrong.into());
         }
-        found
+        let redis = match &config.coordination.redis {
+            Some(options) => Some(in_redis::check::look(options, deployment, runtime).await),
+            None => None,
+        };
+        Findings { stores: found, redis: redis.map(|tried| tried.map_err(OpenError::from)) }
     }
 
     /// Opens everything that the settings name, and checks that each store is the one it is taken

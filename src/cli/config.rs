@@ -8,7 +8,7 @@ use super::output::{Format, Output, answer};
 use super::serve::check_files;
 use super::session::Session;
 use super::settings::SettingsArguments;
-use crate::app::{OpenError, Resources};
+use crate::app::{Findings, OpenError, Resources};
 use crate::domain::StoreName;
 use crate::runtime::Runtime;
 
@@ -30,8 +30,8 @@ pub(crate) struct Arguments {
 pub(crate) struct CheckArguments {
     #[command(flatten)]
     settings: SettingsArguments,
-    /// Read the files of certificates and open every store as `serve` would, and say of each
-    /// store what is missing.
+    /// Read the files of certificates, open every store as `serve` would, and try Redis if it is
+    /// named; say of each what is missing.
     #[arg(long)]
     connect: bool,
 }
@@ -41,6 +41,8 @@ struct Checked {
     stores: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     opened: Vec<Opened>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redis: Option<Tried>,
 }
 
 /// Whether one store opens.
@@ -71,6 +73,31 @@ impl Opened {
     }
 }
 
+/// Whether Redis can be used as the settings say.
+#[derive(Serialize)]
+struct Tried {
+    usable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+}
+
+impl Tried {
+    fn of(outcome: &Result<(), OpenError>) -> Self {
+        let problem = outcome.as_ref().err();
+        Self {
+            usable: problem.is_none(),
+            class: problem.map(|problem| problem.class().label()),
+            problem: problem.map(|problem| with_causes(problem)),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("{:<10} {}", "redis", self.problem.as_deref().unwrap_or("can be used"))
+    }
+}
+
 pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::Check(arguments) => {
@@ -81,17 +108,20 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
             }
             let found = match arguments.connect {
                 true => Resources::look(&config, &Runtime::system()).await,
-                false => Vec::new(),
+                false => Findings { stores: Vec::new(), redis: None },
             };
-            let opened = found.iter().map(|(store, outcome)| Opened::of(store, outcome)).collect();
-            let checked = Checked { stores, opened };
+            let opened = found.stores.iter();
+            let opened = opened.map(|(store, outcome)| Opened::of(store, outcome)).collect();
+            let redis = found.redis.as_ref().map(Tried::of);
+            let checked = Checked { stores, opened, redis };
             answer(session.format(), &checked, || {
                 let stores = checked.stores.join(", ");
                 let mut lines = vec![format!("The configuration is sound. Stores: {stores}.")];
                 lines.extend(checked.opened.iter().map(Opened::text));
+                lines.extend(checked.redis.iter().map(Tried::text));
                 lines.join("\n")
             })?;
-            check_opened(&found)
+            check_found(&found)
         }
         Command::Show(arguments) => {
             let config = arguments.settings.load()?;
@@ -105,11 +135,20 @@ pub(crate) async fn run(session: &Session, command: Command) -> Result<(), Failu
     }
 }
 
-/// Ends as `serve` would: by what keeps the first store from opening.
-fn check_opened(found: &[(StoreName, Result<(), OpenError>)]) -> Result<(), Failure> {
-    let errors: Vec<&OpenError> =
-        found.iter().filter_map(|(_, outcome)| outcome.as_ref().err()).collect();
-    let Some(first) = errors.first() else { return Ok(()) };
-    let text = format!("{} of {} stores cannot be used", errors.len(), found.len());
-    Err(Failure::Start { text, class: first.class() })
+/// Ends as `serve` would: by what keeps the first store from opening; else by what is missing of
+/// Redis, without which `serve` starts and nothing moves.
+fn check_found(found: &Findings) -> Result<(), Failure> {
+    let errors = found.stores.iter().filter_map(|(_, outcome)| outcome.as_ref().err());
+    let errors: Vec<&OpenError> = errors.collect();
+    if let Some(first) = errors.first() {
+        let text = format!("{} of {} stores cannot be used", errors.len(), found.stores.len());
+        return Err(Failure::Start { text, class: first.class() });
+    }
+    match &found.redis {
+        Some(Err(problem)) => {
+            let text = "redis cannot be used".to_owned();
+            Err(Failure::Start { text, class: problem.class() })
+        }
+        Some(Ok(())) | None => Ok(()),
+    }
 }

@@ -211,3 +211,24 @@ fn stores_in_use_and_stores_that_were_swapped_are_told() {
     let swapped = check_connecting(&settings, "text").with(73);
     assert!(swapped.stdout.contains("were two swapped?"), "{swapped:?}");
 }
+
+/// A proxy starts while Redis is away; who sets it up wants to know before.
+#[test]
+fn a_redis_that_cannot_be_used_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = embedded_stores(folder.path(), &[("hot", "hot")]);
+    assert!(check_connecting(&settings, "json").well().json().get("redis").is_none());
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let redis = format!("[coordination.redis]\nurl = 'redis://:hush@127.0.0.1:{port}/'\n");
+    std::fs::write(&settings, redis + &text).unwrap();
+    let ended = check_connecting(&settings, "json").with(69);
+    assert_eq!(ended.json()["opened"][0]["opens"], true, "{ended:?}");
+    assert_eq!(ended.json()["redis"]["usable"], false, "{ended:?}");
+    assert_eq!(ended.json()["redis"]["class"], "unavailable", "{ended:?}");
+    let ended = check_connecting(&settings, "text").with(69);
+    let told = format!("\nredis      127.0.0.1:{port} does not answer: ");
+    assert!(ended.stdout.contains(&told), "{ended:?}");
+    assert!(ended.stderr.contains("redis cannot be used"), "{ended:?}");
+    assert!(!format!("{ended:?}").contains("hush"), "{ended:?}");
+}

@@ -62,12 +62,10 @@ impl RedisConnection {
         deployment: Uuid,
         runtime: &Runtime,
     ) -> Result<Self, RedisSettingsError> {
-        let prefix = options.key_prefix.clone();
-        let prefix = prefix.unwrap_or_else(|| format!("streamgate:{deployment}"));
         let inner = Inner {
+            keys: Keys::new(&options.prefix(deployment)),
             dialer: Dialer::new(options, runtime.clone())?,
             clock: Arc::clone(&runtime.clock),
-            keys: Keys::new(&prefix),
             place: Mutex::default(),
             broken: AtomicU64::new(0),
         };

@@ -70,7 +70,7 @@ pub(super) struct Dialer {
 }
 
 /// Who is asked, with everything looked up.
-enum Way {
+pub(super) enum Way {
     Server(Box<Client>),
     Sentinels(Box<SentinelClient>),
     /// The cluster, and its nodes one by one.
@@ -87,14 +87,11 @@ impl Dialer {
 
     /// Opens a connection for commands, in bounded time.
     pub(super) async fn dial(&self) -> Result<Link, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.options.connect_timeout))
-            .set_response_timeout(Some(self.options.response_timeout));
         match self.way().map_err(unusable)? {
-            Way::Server(client) => self.server(&client, &config).await,
+            Way::Server(client) => self.server(&client).await,
             Way::Sentinels(mut sentinels) => {
                 let client = self.in_time(sentinels.async_get_client()).await?;
-                self.server(&client, &config).await
+                self.server(&client).await
             }
             Way::Cluster(cluster, _) => {
                 self.in_time(cluster.get_async_connection()).await.map(Link::Cluster)
@@ -124,18 +121,18 @@ impl Dialer {
         }
     }
 
-    async fn server(
-        &self,
-        client: &Client,
-        config: &AsyncConnectionConfig,
-    ) -> Result<Link, RedisError> {
-        let made = client.get_multiplexed_async_connection_with_config(config);
+    /// To this one server.
+    pub(super) async fn server(&self, client: &Client) -> Result<Link, RedisError> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.options.connect_timeout))
+            .set_response_timeout(Some(self.options.response_timeout));
+        let made = client.get_multiplexed_async_connection_with_config(&config);
         self.in_time(made).await.map(Link::Server)
     }
 
     /// Asking sentinels or a cluster takes several connections, one after the other, some of which
     /// the client bounds by a second: beside servers that are away the rest still gets its turn.
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         work: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, RedisError> {
@@ -147,7 +144,7 @@ impl Dialer {
         })
     }
 
-    fn way(&self) -> Result<Way, RedisSettingsError> {
+    pub(super) fn way(&self) -> Result<Way, RedisSettingsError> {
         let options = &self.options;
         let certificates = self.certificates()?;
         if let Some(url) = &options.url {
@@ -257,11 +254,11 @@ fn client(
     made.map_err(RedisSettingsError::Address)
 }
 
-fn is_tls(address: &ConnectionAddr) -> bool {
+pub(super) fn is_tls(address: &ConnectionAddr) -> bool {
     matches!(address, ConnectionAddr::TcpTls { .. })
 }
 
-fn address(url: &Secret) -> Result<ConnectionInfo, RedisSettingsError> {
+pub(super) fn address(url: &Secret) -> Result<ConnectionInfo, RedisSettingsError> {
     let url = url.reveal()?;
     let info = url.as_str().into_connection_info().map_err(RedisSettingsError::Address)?;
     let said = info.redis_settings().clone().set_lib_name("streamgate", env!("CARGO_PKG_VERSION"));

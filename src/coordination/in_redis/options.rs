@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::domain::InvalidValue;
 use crate::runtime::{Secret, duration_text};
@@ -121,6 +122,11 @@ impl RedisOptions {
             faults.push(InvalidValue::new("key_prefix", problem));
         }
         faults
+    }
+
+    /// What stands before every key and channel of a deployment.
+    pub(super) fn prefix(&self, deployment: Uuid) -> String {
+        self.key_prefix.clone().unwrap_or_else(|| format!("streamgate:{deployment}"))
     }
 
     pub(super) fn by_sentinels(&self) -> bool {

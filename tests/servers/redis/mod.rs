@@ -10,6 +10,7 @@ mod encrypted;
 mod faults;
 mod hints;
 mod kit;
+mod missing;
 mod own_server;
 
 use streamgate::lock_conformance;
