@@ -2,7 +2,7 @@
 //!
 //! A stream has its lane by its id, so the appends of one process never wait for each other's
 //! locks. A lane has one transaction on its way and takes for the next whatever waits by then. It
-//! never waits for a stream that another process holds: such an append is asked again by itself.
+//! never waits for a stream that another process holds: such appends go by `turns`.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -16,16 +16,18 @@ use super::connections::Connections;
 use super::error::Failure;
 use super::options::PostgresOptions;
 use super::statements::Statements;
+use super::turns::{Joined, Turns};
 use crate::domain::StreamId;
 use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
 use crate::store::{Append, Appended, StoreError, judge};
 
-/// Appends that may wait for streams that others hold. They have connections of their own kind, so
-/// that they keep no lane waiting, and not all of those.
+/// Transactions that may wait for streams that others hold. They have connections of their own kind,
+/// so that they keep no lane waiting, and not all of those.
 const PATIENT_MAX: usize = 4;
 
 pub(super) struct Committer {
     lanes: Vec<Arc<Lane>>,
+    asked: Arc<Asked>,
     /// Which lane a stream has.
     hasher: RandomState,
     /// Bytes that may still wait.
@@ -52,6 +54,7 @@ struct Asked {
     /// For what must wait.
     others: Arc<Connections>,
     patient: Semaphore,
+    turns: Mutex<Turns>,
     statements: Arc<Statements>,
     channel: Option<String>,
     requests_max: usize,
@@ -73,6 +76,7 @@ impl Committer {
             connections,
             others,
             patient: Semaphore::new(PATIENT_MAX.min(options.connections_max.div_ceil(2))),
+            turns: Mutex::new(Turns::new(options.batch_requests_max, options.batch_bytes_max)),
             statements,
             channel: options.listen_url.as_ref().map(|_| options.schema.clone()),
             requests_max: options.batch_requests_max,
@@ -84,6 +88,7 @@ impl Committer {
         let lane = || Lane { waiting: Mutex::default(), asked: Arc::clone(&asked) };
         Self {
             lanes: (0..options.append_connections).map(|_| Arc::new(lane())).collect(),
+            asked,
             hasher: RandomState::new(),
             room: Arc::new(Semaphore::new(options.queue_bytes_max)),
             queue_bytes_max: options.queue_bytes_max,
@@ -107,7 +112,9 @@ impl Committer {
         let lane = self.hasher.hash_one(stream) % self.lanes.len() as u64;
         let lane = &self.lanes[lane as usize];
         let queued = Queued { stream: stream.clone(), append, bytes, answer, _room: room };
-        if lane.queue(queued) {
+        if let Some(queued) = self.asked.unless_shared(queued)
+            && lane.queue(queued)
+        {
             self.shutdown.spawn(Arc::clone(lane).serve());
         }
         let gone = || Err(StoreError::unknown("the transaction was given up"));
@@ -207,24 +214,62 @@ impl Asked {
         }
     }
 
-    /// Asks for one append, on a task of its own.
+    /// The append, unless its stream is shared: then it waits for its turn.
+    fn unless_shared(self: &Arc<Self>, queued: Queued) -> Option<Queued> {
+        let joined = self.turns().join(queued, self.clock.monotonic());
+        match joined {
+            Joined::NotShared(queued) => return Some(queued),
+            Joined::Waits => {}
+            Joined::First(stream) => self.serve(stream),
+        }
+        None
+    }
+
+    /// Lets an append that was passed over wait for its turn.
     fn ask_patiently(self: &Arc<Self>, queued: Queued) {
+        let joined = self.turns().passed_over(queued, self.clock.monotonic());
+        if let Joined::First(stream) = joined {
+            self.serve(stream);
+        }
+    }
+
+    fn turns(&self) -> MutexGuard<'_, Turns> {
+        self.turns.lock().expect("no holder panics")
+    }
+
+    /// Takes turns at a stream until nothing waits for it, on a task of its own.
+    fn serve(self: &Arc<Self>, stream: StreamId) {
         let asked = Arc::clone(self);
         self.shutdown.spawn(async move {
-            let _place = asked.patient.acquire().await.expect("nobody closes it");
-            let batch = vec![queued];
-            match asked.ask(&asked.others, Patience::Wait, &batch).await {
-                Ok(told) => {
-                    for (queued, told) in batch.into_iter().zip(told) {
-                        queued.answer(match told {
-                            Told::Answer(answer) => answer,
-                            Told::Absent => Err(StoreError::NotFound),
-                        });
+            let mut turn = TurnsTaken { asked: &asked, stream, is_done: false };
+            loop {
+                // Order: a place first, so that as much as possible goes along.
+                let _place = asked.patient.acquire().await.expect("nobody closes it");
+                let Some(batch) = asked.turns().next_batch(&turn.stream) else { break };
+                asked.take_turn(batch).await;
+            }
+            // Order: from here on another task may serve the stream.
+            turn.is_done = true;
+        });
+    }
+
+    async fn take_turn(&self, batch: Vec<Queued>) {
+        let failure = match self.ask(&self.others, Patience::Wait, &batch).await {
+            Ok(told) => return answer_all(batch, told),
+            Err(failure) => failure,
+        };
+        match failure {
+            Failure::Refused(refusal) if refusal.is_about_the_request() && batch.len() > 1 => {
+                for queued in batch {
+                    let alone = vec![queued];
+                    match self.ask(&self.others, Patience::Wait, &alone).await {
+                        Ok(told) => answer_all(alone, told),
+                        Err(failure) => tell_all(alone, failure),
                     }
                 }
-                Err(failure) => tell_all(batch, failure),
             }
-        });
+            failure => tell_all(batch, failure),
+        }
     }
 
     async fn ask(
@@ -249,6 +294,32 @@ impl Asked {
         let deadline = Deadline::after(&*self.clock, self.answer_timeout);
         let answer = deadline.bound(&*self.clock, asking).await;
         answer.unwrap_or_else(|late| Err(Failure::Lost(late.into())))
+    }
+}
+
+/// Answers a batch that passed over nothing.
+fn answer_all(batch: Vec<Queued>, told: Vec<Told>) {
+    for (queued, told) in batch.into_iter().zip(told) {
+        queued.answer(match told {
+            Told::Answer(answer) => answer,
+            Told::Absent => Err(StoreError::NotFound),
+        });
+    }
+}
+
+/// A task that was ended before it was done leaves the stream to another one.
+struct TurnsTaken<'a> {
+    asked: &'a Asked,
+    stream: StreamId,
+    is_done: bool,
+}
+
+impl Drop for TurnsTaken<'_> {
+    fn drop(&mut self) {
+        if !self.is_done {
+            // Whoever waits is told that nobody knows.
+            self.asked.turns().forget(&self.stream);
+        }
     }
 }
 

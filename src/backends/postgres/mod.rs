@@ -1,10 +1,11 @@
 //! PostgreSQL 15 and newer: both ports, in a schema of their own.
 //!
 //! Reading order: [`options`], `events` and `documents` (the ports), `error`; then `committer`,
-//! `batch` (appends of many callers in one transaction), `alone` (of one caller), `layout`
-//! (rows and parameters as values), `statements`, `schema` (creating, migrating and checking it;
-//! `schema/*.sql` is what the server holds); then `connections`, `address` and `tls` (how the
-//! server is reached) and `listener` (what other processes appended).
+//! `turns` (streams that several processes write), `batch` (appends of many callers in one
+//! transaction), `alone` (of one caller), `layout` (rows and parameters as values), `statements`,
+//! `schema` (creating, migrating and checking it; `schema/*.sql` is what the server holds); then
+//! `connections`, `address` and `tls` (how the server is reached) and `listener` (what other
+//! processes appended).
 //!
 //! An append is at exactly head + 1 (I1) and closed is closed (I2) because every append and every
 //! close locks the one row of its stream, judges by it and replaces it in the same transaction;
@@ -25,6 +26,7 @@ mod options;
 mod schema;
 mod statements;
 mod tls;
+mod turns;
 
 use std::sync::Arc;
 

@@ -216,6 +216,42 @@ async fn a_stream_that_somebody_holds_keeps_no_other_waiting() {
     assert_eq!(waiting.await.unwrap().first, Version(0));
 }
 
+/// Story: two processes write one stream without pause. Whoever was passed over must not take as
+/// many turns as it has appends.
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_that_wait_for_a_stream_go_in_one_transaction() {
+    const APPENDS: u64 = 60;
+    let options = named();
+    let store = open(&options).await.unwrap();
+    let orders = stream(&store, "1").await;
+    let (somebody, server) = (hand(&url()).await, hand(&url()).await);
+    let hold = format!(
+        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{orders}' FOR UPDATE",
+        options.schema
+    );
+    somebody.batch_execute(&hold).await.unwrap();
+    let appends = (0..APPENDS).map(|number| append(&store, &orders, vec![event(number)]));
+    let mut appends = std::pin::pin!(join_all(appends));
+    let waits = "SELECT FROM pg_stat_activity WHERE application_name = $1 \
+                 AND wait_event_type = 'Lock'";
+    let waits = || async { !server.query(waits, &[&options.schema]).await.unwrap().is_empty() };
+    tokio::select! {
+        _ = &mut appends => panic!("nobody holds the stream"),
+        () = until("one of them waits at the server", waits) => {}
+    }
+    // What comes now does not try by itself.
+    let later = (APPENDS..2 * APPENDS).map(|number| append(&store, &orders, vec![event(number)]));
+    let mut later = std::pin::pin!(join_all(later));
+    assert!(futures::poll!(&mut later).is_pending());
+    somebody.batch_execute("ROLLBACK").await.unwrap();
+    for answer in appends.await.into_iter().chain(later.await) {
+        answer.unwrap();
+    }
+    let written = format!("SELECT count(DISTINCT xmin::text) FROM {}.events", options.schema);
+    let transactions: i64 = server.query_one(&written, &[]).await.unwrap().get(0);
+    assert!(transactions <= 4, "{transactions} transactions for {} appends", 2 * APPENDS);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_somebody_keeps_is_unavailable_and_certainly_not_written() {
     let options = options();
