@@ -49,7 +49,9 @@ impl Hearing {
 
     fn take_hint(&self, hint: &Hint) {
         match hint {
-            Hint::RouteChanged { object, revision } => self.proxy.route_changed(object, *revision),
+            Hint::RouteChanged { object, revision, document } => {
+                self.proxy.route_changed(object, *revision, document.as_deref());
+            }
             Hint::StreamChanged { stream } => self.stores.changed(stream),
             Hint::MigrationWanted { migration } => self.migrations.wanted(*migration),
             Hint::OrdersChanged { migration } => self.migrations.orders_changed(*migration),

@@ -24,8 +24,8 @@ use crate::telemetry::fields;
 /// The longest pause that is believed, whatever is told.
 const LENGTH_MAX: Duration = Duration::from_secs(60);
 
-/// The part of a pause that may pass until the others are told of it; what takes longer could not
-/// be kept.
+/// The part of a pause that may pass until the others are told of it, and appends before it have
+/// left; what takes longer could not be kept.
 const TELLING_SHARE: u32 = 4;
 
 /// The pauses of one proxy among many. Clones share them.
@@ -75,8 +75,10 @@ impl Pauses for SharedPauses {
             let told = deadline.bound(clock, inner.tell_of(object, pause, length)).await;
             told.unwrap_or(Err(LockError::Unavailable { retry_after: None }))
         };
-        // What came before leaves while the others are told.
-        let (told, ()) = tokio::join!(telling, inner.here.drained(object, length));
+        // What came before leaves while the others are told. Who is late costs another round, and
+        // must not cost the whole pause.
+        let drained = inner.here.drained(object, length / TELLING_SHARE);
+        let (told, ()) = tokio::join!(telling, drained);
         if told.is_err() {
             let _ = self.resume(object).await;
         }
@@ -87,14 +89,18 @@ impl Pauses for SharedPauses {
         let inner = &*self.0;
         let own = inner.running().get(object).filter(|running| running.is_own).copied();
         let Some(Running { pause, until, .. }) = own else { return Ok(()) };
-        inner.end(object, pause);
         let clock = &*inner.runtime.clock;
         let left = until.saturating_sub(clock.monotonic());
+        let over = Hint::Resumed { object: object.clone(), pause };
+        // Order: this proxy hears the end as all do, behind a route that was changed before it.
+        // Whoever hears nothing, or stops waiting for it, lets go here at the latest.
+        let _end = EndsWithThis { inner, object, pause };
+        // Order: asked first, so that whoever hears of the pause only now does not find its lease
+        // any more. Nobody is held for the answer.
         let telling = async {
-            // Order: whoever hears of the pause only now shall not find its lease any more.
-            let ended = inner.leases.end(object, pause).await;
-            let over = Hint::Resumed { object: object.clone(), pause };
-            inner.hints.tell_now(over).await.and(ended)
+            let (ended, told) =
+                tokio::join!(inner.leases.end(object, pause), inner.hints.tell_now(over));
+            told.and(ended)
         };
         // What cannot be told in the time that is left ends by itself.
         let told = Deadline::after(clock, left).bound(clock, telling).await;
@@ -139,6 +145,19 @@ impl SharedPauses {
     }
 }
 
+/// Ends a pause here when it is dropped.
+struct EndsWithThis<'a> {
+    inner: &'a Inner,
+    object: &'a ObjectKey,
+    pause: PauseId,
+}
+
+impl Drop for EndsWithThis<'_> {
+    fn drop(&mut self) {
+        self.inner.end(self.object, self.pause);
+    }
+}
+
 impl Inner {
     fn running(&self) -> MutexGuard<'_, BTreeMap<ObjectKey, Running>> {
         self.running.lock().expect("no holder panics")
@@ -159,9 +178,12 @@ impl Inner {
         pause: PauseId,
         length: Duration,
     ) -> Result<(), LockError> {
-        // Order: the lease first, since whoever hears looks for it.
-        self.leases.begin(object, pause, length).await?;
-        self.hints.tell_now(Hint::paused(object.clone(), pause, length)).await
+        // Order: the lease is asked for first, since whoever hears looks for it. Where the word is
+        // faster all the same, its hearer goes on appending.
+        let word = Hint::paused(object.clone(), pause, length);
+        let (begun, told) =
+            tokio::join!(self.leases.begin(object, pause, length), self.hints.tell_now(word));
+        begun.and(told)
     }
 
     /// Ends a pause that was told and has no lease: it is over, or nobody can tell.

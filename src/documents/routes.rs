@@ -39,6 +39,14 @@ impl Routes {
         }
     }
 
+    /// Puts a document in the place of an older one of its object. Where none is known, none is
+    /// wanted.
+    pub fn replace_before(&self, newer: &ObjectDocument) {
+        if self.cache.peek(&newer.object).is_some_and(|known| known.revision < newer.revision) {
+            self.cache.insert(newer.object.clone(), Arc::new(newer.clone()));
+        }
+    }
+
     pub fn forget(&self, object: &ObjectKey) {
         self.cache.remove(object);
     }
@@ -58,11 +66,19 @@ mod tests {
         let mut newer = older.clone();
         newer.release(MigrationId(uuid::Uuid::nil()));
         routes.learn(newer.clone());
-        assert_eq!(*routes.learn(older), newer);
+        let even_older = older.clone();
+        assert_eq!(*routes.learn(older.clone()), newer);
         assert_eq!(routes.get(&object).as_deref(), Some(&newer));
         routes.forget_before(&object, newer.revision);
         assert!(routes.get(&object).is_some());
         routes.forget_before(&object, newer.revision + 1);
         assert!(routes.get(&object).is_none());
+        routes.replace_before(&newer);
+        assert!(routes.get(&object).is_none(), "an object that nobody asked for takes no room");
+        routes.learn(older);
+        routes.replace_before(&newer);
+        assert_eq!(routes.get(&object).as_deref(), Some(&newer));
+        routes.replace_before(&even_older);
+        assert_eq!(routes.get(&object).as_deref(), Some(&newer));
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Where an object lives and has lived.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ObjectDocument {
     #[serde(flatten)]
     pub object: ObjectKey,
@@ -29,7 +29,7 @@ pub struct ObjectDocument {
 }
 
 /// A closed stream that the document lists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TerminatedStream {
     #[serde(flatten)]
     pub stream: StreamRef,
@@ -45,7 +45,7 @@ pub struct TerminatedStream {
 }
 
 /// The one migration that may close the object's active stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RunningMigration {
     pub migration: MigrationId,
     pub kind: MigrationKind,

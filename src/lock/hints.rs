@@ -2,7 +2,7 @@
 //!
 //! A hint may be lost, come late, come twice or out of order, and nothing is wrong then: whoever
 //! missed it meets a closed stream, polls, or scans (I7, I9). A hint names things and carries
-//! nothing that a client sent.
+//! nothing that a client sent, but a changed route as a whole: where an object lives is names too.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::LockError;
-use crate::domain::{MigrationId, ObjectKey, StreamAddress};
+use crate::domain::{MigrationId, ObjectDocument, ObjectKey, StreamAddress};
 
 /// One pause of one object, told apart from those before and after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -25,7 +25,13 @@ pub struct PauseId(pub Uuid);
 #[serde(tag = "hint", rename_all = "snake_case")]
 pub enum Hint {
     /// The object document was rerouted, and has this revision now.
-    RouteChanged { object: ObjectKey, revision: u64 },
+    RouteChanged {
+        object: ObjectKey,
+        revision: u64,
+        /// The document itself, unless it is long.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<Box<ObjectDocument>>,
+    },
     /// A stream grew or ended, or may have.
     StreamChanged { stream: StreamAddress },
     /// Appends of the object are to be held while the pause has its lease.
@@ -38,7 +44,18 @@ pub enum Hint {
     OrdersChanged { migration: MigrationId },
 }
 
+/// A document that lists more streams is not told with its hint.
+const TOLD_STREAMS_MAX: usize = 32;
+
 impl Hint {
+    /// This document was rerouted. Whoever knows an older one need not read it.
+    pub fn rerouted(document: &ObjectDocument) -> Self {
+        let (object, revision) = (document.object.clone(), document.revision);
+        let is_short = document.terminated_streams.len() <= TOLD_STREAMS_MAX;
+        let document = is_short.then(|| Box::new(document.clone()));
+        Self::RouteChanged { object, revision, document }
+    }
+
     /// A pause of this length.
     pub fn paused(object: ObjectKey, pause: PauseId, length: Duration) -> Self {
         let length_ms = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);

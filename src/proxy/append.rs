@@ -9,7 +9,7 @@ use crate::domain::{
     CloseEvent, Event, ExpectedVersion, Head, InvalidValue, ObjectDocument, ObjectKey,
     StreamAddress, Version, WrongExpectedVersion,
 };
-use crate::lock::Held;
+use crate::lock::{Held, Pass};
 use crate::runtime::{Backoff, Deadline, ToTheEnd};
 use crate::store::retry::doubt::append_is_settled_by;
 use crate::store::{Append, Appended, StoreError};
@@ -45,6 +45,8 @@ struct Attempt<'a> {
     deadline: Deadline,
     backoff: Backoff,
     followed: u32,
+    /// It was held and let go, and has not gone yet: it does not wait a second time.
+    let_go: Option<Pass>,
     /// An earlier try may have been done, or may still be.
     in_doubt: bool,
     /// The stream before which none of the ids was found.
@@ -74,6 +76,7 @@ impl Proxy {
             deadline: command.deadline.map_or(configured, |deadline| deadline.min(configured)),
             backoff: Backoff::new(self.options.retry_wait_first, self.options.retry_wait_max),
             followed: 0,
+            let_go: None,
             in_doubt: false,
             new_behind: None,
             command: &command,
@@ -129,7 +132,10 @@ impl Attempt<'_> {
             return Ok(next);
         }
 
-        let (held, pass) = proxy.pauses.pass(&self.command.object, Some(self.deadline)).await;
+        let (held, pass) = match self.let_go.take() {
+            Some(pass) => (Held::No, pass),
+            None => proxy.pauses.pass(&self.command.object, Some(self.deadline)).await,
+        };
         match held {
             Held::No => {}
             // The pause ended with a reroute or with none. A route that was changed meanwhile saves
@@ -137,7 +143,7 @@ impl Attempt<'_> {
             Held::Released => {
                 let known = proxy.routes.get(&self.command.object);
                 if known.as_ref().is_none_or(|known| known.active != route.active) {
-                    drop(pass);
+                    self.let_go = Some(pass);
                     return Ok(Next::TryAgain(self.first_route().await?));
                 }
             }

@@ -186,13 +186,22 @@ impl Proxy {
         &self.stores
     }
 
-    /// Somebody saw this revision of the object's document: an older route is not held on to.
-    pub fn route_changed(&self, object: &ObjectKey, revision: u64) {
-        self.routes.forget_before(object, revision);
+    /// Somebody saw this revision of the object's document: an older route is not held on to, but
+    /// replaced if the newer one was told as well.
+    pub fn route_changed(
+        &self,
+        object: &ObjectKey,
+        revision: u64,
+        document: Option<&ObjectDocument>,
+    ) {
+        let told = document.filter(|told| told.object == *object && told.revision == revision);
+        match told {
+            Some(told) => self.routes.replace_before(told),
+            None => self.routes.forget_before(object, revision),
+        }
     }
 
     fn tell_of_route(&self, document: &ObjectDocument) {
-        let (object, revision) = (document.object.clone(), document.revision);
-        self.hints.tell(Hint::RouteChanged { object, revision });
+        self.hints.tell(Hint::rerouted(document));
     }
 }

@@ -2,10 +2,13 @@
 //! time (I7, I9).
 
 use std::cell::Cell;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::{join, join_all};
 use streamgate::domain::{ExpectedVersion, Reason};
+use streamgate::lock::{Ears, Heard, Hint, Hints};
 use streamgate::migration::{MigrationSettings, MigrationView, OnConvergenceFailure, Phase};
 use streamgate::proxy::ReadCommand;
 use streamgate::proxy::read::Followed;
@@ -80,6 +83,107 @@ async fn a_pause_holds_the_writers_of_every_proxy() {
         assert!(figures.held() > 0, "an append was held in each proxy");
         assert_eq!((process.holds.held(), figures.refused()), (0, 0));
     }
+}
+
+/// What a proxy asks of stores and documents, and when it could hear that a pause began or ended.
+#[derive(Clone, Default)]
+struct Noted(Arc<Mutex<Vec<String>>>);
+
+impl Noted {
+    /// Notes all calls. The target takes this long for every page.
+    fn plan(&self, mut ears: Ears, cold_append: Duration) -> FaultPlan {
+        let noted = self.clone();
+        FaultPlan::new(move |call| {
+            let mut notes = noted.0.lock().unwrap();
+            while let Some(heard) = ears.hear().now_or_never() {
+                let Heard::Hints(hints) = heard else { continue };
+                let words = hints.iter().map(Hint::kind).filter(|kind| PAUSES.contains(kind));
+                notes.extend(words.map(str::to_owned));
+            }
+            notes.push(format!("{}.{}", call.part, call.operation));
+            match (call.part, call.operation) {
+                ("cold", "append") => Fate::Stall(cold_append),
+                _ => Fate::Done,
+            }
+        })
+    }
+
+    /// The notes between the one pause and its end, and those behind both.
+    fn around_the_pause(&self) -> (Vec<String>, Vec<String>) {
+        let notes = self.0.lock().unwrap();
+        let at = |word| notes.iter().position(|note| note == word).expect("heard of");
+        let (began, ended) = (at(PAUSES[0]), at(PAUSES[1]));
+        (notes[began + 1..ended].to_vec(), notes[ended + 1..].to_vec())
+    }
+}
+
+const PAUSES: [&str; 2] = ["paused", "resumed"];
+
+/// The pause lasts as long as the calls in it, so each of them is named here. Nobody who was held
+/// meets the closed source or reads the document: the route came with the word that all is over.
+#[tokio::test(start_paused = true)]
+async fn a_pause_is_a_handful_of_calls_and_nobody_looks_for_the_way() {
+    const HELD: usize = 8;
+    let kit = Kit::new(9).hearing(Unruliness::none());
+    let (at_here, at_there) = (Noted::default(), Noted::default());
+    let hints = &kit.deployment.hints;
+    let plan = at_here.plan(hints.listen(), Duration::from_millis(5));
+    let here = kit.deployment.process("here", &plan);
+    let plan = at_there.plan(hints.listen(), Duration::ZERO);
+    let there = kit.deployment.process("there", &plan);
+    kit.write(&there, 300).await;
+    let mut request = kit.request("busy", "cold");
+    request.options.on_convergence_failure = OnConvergenceFailure::PauseSource;
+    request.options.page_events_max = 5_000;
+    request.options.events_per_second_max = Some(800);
+    let id = request.migration_id();
+    let mut ears = kit.deployment.hints.listen();
+    here.migrations.start(request).await.unwrap();
+
+    let is_paused = Cell::new(false);
+    let write = |process| {
+        let (kit, is_paused) = (&kit, &is_paused);
+        async move {
+            while !is_paused.get() {
+                kit.write(process, 1).await;
+                kit.deployment.clock.sleep(Duration::from_millis(2)).await;
+            }
+        }
+    };
+    let hear = async {
+        loop {
+            let Heard::Hints(hints) = ears.hear().await else { continue };
+            if hints.iter().any(|hint| matches!(hint, Hint::Paused { .. })) {
+                break;
+            }
+        }
+        is_paused.set(true);
+    };
+    // Those who are on their way when the pause begins end first; then others come and are held.
+    let writers = [&here, &there].map(write);
+    join(hear, join_all(writers)).await;
+    let kit = &kit;
+    let held = |process| {
+        join_all((0..HELD).map(move |_| kit.append(process, ExpectedVersion::Any, kit.events(1))))
+    };
+    let (from_here, from_there) = join(held(&here), held(&there)).await;
+    let followed = from_here.into_iter().chain(from_there).map(|answer| answer.unwrap().followed);
+    assert_eq!(followed.collect::<Vec<_>>(), [0; 2 * HELD], "nobody met the closed source");
+    for process in [&here, &there] {
+        assert_eq!(process.holds.figures().held(), HELD as u64);
+    }
+
+    let (mut calls, _) = at_here.around_the_pause();
+    // A page of many events is read back in two halves at once.
+    calls.dedup();
+    let one_round =
+        ["hot.read", "cold.append", "cold.read", "hot.close", "documents.get", "documents.put"];
+    assert_eq!(calls, one_round);
+    let (during, behind) = at_there.around_the_pause();
+    assert_eq!(during, [""; 0], "what was on its way had ended");
+    assert_eq!(behind, ["cold.append"; HELD], "nothing but the appends themselves");
+    kit.wait_final(&here, id).await;
+    kit.check(&there).await;
 }
 
 #[tokio::test(start_paused = true)]

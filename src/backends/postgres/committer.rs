@@ -21,8 +21,8 @@ use crate::domain::StreamId;
 use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
 use crate::store::{Append, Appended, StoreError, judge};
 
-/// Transactions that may wait for streams that others hold. They have connections of their own kind,
-/// so that they keep no lane waiting, and not all of those.
+/// Transactions that may wait for streams that others hold. They have connections of their own
+/// kind, so that they keep no lane waiting, and not all of those.
 const PATIENT_MAX: usize = 4;
 
 pub(super) struct Committer {
@@ -85,6 +85,10 @@ impl Committer {
             clock: Arc::clone(&runtime.clock),
             shutdown: runtime.shutdown.clone(),
         });
+        // Order: before anybody waits for it. A stream that comes here by a migration is written at
+        // once, by all who held their appends for it.
+        let connecting = Arc::clone(&asked);
+        runtime.shutdown.spawn(async move { connecting.connections.connect().await });
         let lane = || Lane { waiting: Mutex::default(), asked: Arc::clone(&asked) };
         Self {
             lanes: (0..options.append_connections).map(|_| Arc::new(lane())).collect(),

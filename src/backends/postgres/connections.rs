@@ -39,6 +39,14 @@ impl Connections {
         Self { pool }
     }
 
+    /// Connects, so that the first call need not. What fails is told to whoever calls.
+    pub(super) async fn connect(&self) {
+        if let Ok(connection) = self.take().await {
+            // It was asked nothing, so nothing is wrong with it.
+            let _ = connection.give_back(Ok(()));
+        }
+    }
+
     /// One statement, which is a transaction of its own.
     ///
     /// Dropped before it ends, it leaves the statement to the server and closes the connection,

@@ -47,7 +47,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::domain::{MigrationId, ObjectKey, StoreName, StreamAddress, StreamId};
+    use crate::domain::close_event::MigrationKind;
+    use crate::domain::{
+        Checksum, CloseEvent, Continuation, Head, MigrationId, ObjectDocument, ObjectKey,
+        StoreName, StreamAddress, StreamId, StreamRef, Timestamp, Version,
+    };
     use crate::lock::PauseId;
 
     fn one_of_each() -> Vec<Hint> {
@@ -57,8 +61,25 @@ mod tests {
             stream_id: StreamId::new("order/1/0000000000").unwrap(),
         };
         let (pause, migration) = (PauseId(Uuid::nil()), MigrationId(Uuid::nil()));
+        let mut document =
+            ObjectDocument::new(object.clone(), stream.store.clone(), Timestamp::EPOCH);
+        let close = CloseEvent {
+            migration,
+            kind: MigrationKind::Copy,
+            continuation: Some(Continuation(StreamRef {
+                address: stream.clone(),
+                base: Version(0),
+                made_by: Some(migration),
+            })),
+            head: Head::before(Version(3)),
+            checksum: Some(Checksum::START),
+            closed_at: Timestamp::EPOCH,
+        };
+        let source = document.active.address.clone();
+        document.reroute(&source, &close).unwrap();
         vec![
-            Hint::RouteChanged { object: object.clone(), revision: 7 },
+            Hint::RouteChanged { object: object.clone(), revision: 7, document: None },
+            Hint::rerouted(&document),
             Hint::StreamChanged { stream },
             Hint::paused(object.clone(), pause, Duration::from_millis(500)),
             Hint::Resumed { object, pause },

@@ -151,8 +151,7 @@ impl Performer {
         }
         match self.world.objects.replace(&document, &read.etag).await {
             Ok(_) => {
-                let (object, revision) = (document.object, document.revision);
-                self.world.hints.tell(Hint::RouteChanged { object, revision });
+                self.world.hints.tell(Hint::rerouted(&document));
                 Ok(Outcome::Rerouted)
             }
             Err(DocumentError::Conflict) => Ok(Outcome::DocumentChanged),

@@ -102,9 +102,14 @@ impl Performer {
         let limits = target.capabilities().limits;
         let options = &self.record().options;
         let events_max = options.page_events_max.min(limits.batch_events_max);
+        // While appends are held back nothing is done in small steps.
+        let events_max = match self.holds_source() {
+            true => events_max,
+            false => self.throttle.page_events_max(events_max),
+        };
         Ok(ReadRange {
             from,
-            events_max: self.throttle.page_events_max(events_max).max(1),
+            events_max: events_max.max(1),
             bytes_max: options.page_bytes_max.min(limits.batch_bytes_max).max(1),
         })
     }

@@ -209,6 +209,8 @@ impl Performer {
 
     async fn pause_source(&mut self) -> Outcome {
         let length = self.record().options.pause_source_max;
+        // What is left goes as one page, and not behind the one that was read ahead of it.
+        self.ahead = None;
         // Order: noted first, so that a pause is ended also by whoever stops waiting for it.
         self.held_until = Some(self.world.runtime.clock.monotonic() + length);
         let granted = self.world.pauses.pause(&self.record().object, length).await.is_ok();

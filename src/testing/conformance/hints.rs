@@ -147,7 +147,7 @@ pub(super) const SOURCES: &[&str] = &[include_str!("hints.rs")];
 pub async fn what_is_told_is_heard_elsewhere_and_here(subject: HintsSubject) {
     subject.connected().await;
     let (mut here, mut there) = (subject.here.hints.listen(), subject.there.hints.listen());
-    let hint = Hint::RouteChanged { object: object("1"), revision: 3 };
+    let hint = Hint::RouteChanged { object: object("1"), revision: 3, document: None };
     subject.here.hints.tell(hint.clone());
     ears_hear(&mut here, &hint).await;
     ears_hear(&mut there, &hint).await;
