@@ -149,17 +149,18 @@ impl Runner {
         let (lock, clock) = (Arc::clone(&self.lock), Arc::clone(&self.runtime.clock));
         let ttl = self.settings.lease_ttl;
         let reach = Reach::new(Arc::clone(&clock), ttl, self.cut_off_before);
-        let keeper = match LeaseKeeper::acquire(lock, clock, &object, &self.owner, ttl).await {
-            Ok(keeper) => keeper,
-            Err(error @ LockError::Unavailable { .. }) => {
-                tracing::debug!({ fields::ERROR } = %error, "the migration waits for the lock");
-                return RunEnd::LockUnavailable;
-            }
-            Err(error @ (LockError::Held { .. } | LockError::Lost)) => {
-                tracing::debug!({ fields::ERROR } = %error, "another holds the lock");
-                return RunEnd::SteppedAside;
-            }
-        };
+        let keeper =
+            match LeaseKeeper::acquire(lock, &self.runtime, &object, &self.owner, ttl).await {
+                Ok(keeper) => keeper,
+                Err(error @ LockError::Unavailable { .. }) => {
+                    tracing::debug!({ fields::ERROR } = %error, "the migration waits for the lock");
+                    return RunEnd::LockUnavailable;
+                }
+                Err(error @ (LockError::Held { .. } | LockError::Lost)) => {
+                    tracing::debug!({ fields::ERROR } = %error, "another holds the lock");
+                    return RunEnd::SteppedAside;
+                }
+            };
         let stats = self.moves.begin(&object);
         let now = self.runtime.clock.monotonic();
         let mut run = Run {
@@ -185,7 +186,7 @@ impl Runner {
     }
 
     async fn take_over_and_drive(&mut self, run: &mut Run) -> RunEnd {
-        match self.take_over(run.keeper.lease().clone()).await {
+        match self.take_over(run.keeper.lease()).await {
             Ok(()) => {
                 let end = self.drive(run).await;
                 match end {

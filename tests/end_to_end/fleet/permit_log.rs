@@ -16,11 +16,12 @@ async fn the_permit_log_is_imported_through_a_fleet_while_every_object_moves_twi
     let clients: Vec<Client> =
         fleet.proxies.iter().cycle().take(PROXIES * CONNECTIONS).map(|one| one.client()).collect();
     let imported = permits::import(&permits, &clients).await;
-    let mut redirected = Vec::new();
+    let (mut redirected, mut lost) = (Vec::new(), Vec::new());
     for proxy in &mut fleet.proxies {
+        lost.push(proxy.leases_lost().await);
         redirected.push(proxy.counter("streamgate_appends_redirected_total").await);
     }
-    println!("{imported}; {redirected:?} redirected by each proxy");
+    println!("{imported}; {redirected:?} redirected by each proxy; leases lost: {lost:?}");
     let all: u64 = redirected.iter().sum();
     assert!(all >= REDIRECTED_MIN, "{redirected:?} appends redirected");
     fleet.stop().await;

@@ -16,7 +16,7 @@ use crate::process::{Addresses, Folder, Server, Tracing};
 /// Each is a schema of the one database; the first one also keeps the documents.
 pub(super) use crate::permits::STORES;
 
-/// How long a lock outlives its holder, where patience is short.
+/// How long a lock outlives its holder.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
 const GRACE_PERIOD: Duration = Duration::from_secs(10);
@@ -34,7 +34,7 @@ pub(super) struct Fleet {
     pub(super) redis: Redis,
 }
 
-/// How soon proxies give up a call to a store, or a lease.
+/// How soon proxies give up a call to a store.
 #[derive(Clone, Copy)]
 pub(super) enum Patience {
     /// As they are configured when nobody says otherwise.
@@ -143,6 +143,12 @@ impl Proxy {
     pub(super) async fn counter(&mut self, name: &str) -> u64 {
         crate::metrics::counter(self.ready().await.http, name).await
     }
+
+    /// The leases that this life of it has lost or given back, by why.
+    pub(super) async fn leases_lost(&mut self) -> BTreeMap<String, u64> {
+        let name = "streamgate_migrations_stepped_aside_total";
+        crate::metrics::labelled(self.ready().await.http, name).await
+    }
 }
 
 /// Below the ports that outgoing connections take, so that nobody has it when the proxy comes
@@ -161,12 +167,12 @@ fn general(address: SocketAddr, folder: &Folder, redis: SocketAddr, patience: Pa
         "[server]\nlisten = \"{address}\"\nhttp_listen = \"127.0.0.1:0\"\n\
          data_dir = {:?}\ngrace_period = \"{}ms\"\n\
          [coordination.redis]\nurl = \"redis://{redis}/\"\n\
-         [migration]\nscan_interval = \"1s\"\nrecord_interval = \"200ms\"\n",
+         [migration]\nlease_ttl = \"{}ms\"\nscan_interval = \"1s\"\nrecord_interval = \"200ms\"\n",
         folder.path("data"),
         GRACE_PERIOD.as_millis(),
+        LEASE.as_millis(),
     );
     if matches!(patience, Patience::Short) {
-        text += &format!("lease_ttl = \"{}ms\"\n", LEASE.as_millis());
         text += "[store_calls]\nread_timeout = \"1s\"\nwrite_timeout = \"1s\"\n";
     }
     text

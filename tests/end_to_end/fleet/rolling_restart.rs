@@ -271,9 +271,13 @@ async fn restart_one_by_one() {
             ledger.check(&proxy.client().read(&ledger.object).await.unwrap());
         }
     }
+    let mut lost = Vec::new();
+    for proxy in &mut fleet.proxies {
+        lost.push(proxy.leases_lost().await);
+    }
     println!(
         "{} appends and {} migrations, no error; no call needed more than {tries_max} tries; the \
-         proxies stopped within {stops:?}",
+         proxies stopped within {stops:?}; leases lost since: {lost:?}",
         *world.appends.borrow(),
         *world.migrations.borrow(),
     );

@@ -100,8 +100,8 @@ impl UnderWay {
         self.appends_and_reads().await;
         assert_eq!(self.seen_by(self.runner).await, ended, "what came back changed something");
         println!(
-            "taken over {took:?} after {trouble:?} at {} of {EVENTS} events, with leases of \
-             {LEASE:?}",
+            "taken over {:.2} leases of {LEASE:?} after {trouble:?} at {} of {EVENTS} events",
+            took.as_secs_f64() / LEASE.as_secs_f64(),
             copied(&self.state)
         );
         self.fleet.stop().await;
