@@ -7,20 +7,20 @@ use std::time::Duration;
 use super::effects::Probe;
 use crate::runtime::Clock;
 
-/// The part of a lease after which calls that only failed, or that nobody answers, mean that this
-/// process is cut off: the rest of the lease is for another to begin and to make up for it.
-const CUT_OFF_AFTER_QUARTERS: u32 = 3;
+/// The part of a lease after which calls that only failed mean that this process is cut off: the
+/// rest of the lease is for another to begin and to make up for it. A silence may last a lease.
+const FAILING_QUARTERS: u32 = 3;
 /// The part of that time between two questions to a store that does not answer a call.
 const ASK_AFTER_PART: u32 = 4;
-/// Doublings of how long a silence is borne, at most.
-const DOUBLINGS_MAX: u32 = 8;
+/// Doublings of how long a silence is borne, at most: a call that will never be answered must end.
+const DOUBLINGS_MAX: u32 = 3;
 
 /// What one run knows of the stores that it calls.
 ///
 /// Two things are told apart. A call that *failed* was given up by the store's own wrappers:
 /// refused, broken, or timed out. Calls that only fail for most of a lease are enough. A call that
 /// has *no answer yet* may be slow, so the same stores are asked a small question meanwhile, and
-/// each answer starts the time anew.
+/// each answer starts the time anew, also one that another migration of this process was given.
 pub struct Reach {
     clock: Arc<dyn Clock>,
     /// How long calls may fail.
@@ -38,8 +38,8 @@ impl Reach {
     /// this migration. Each time it bears a silence twice as long: one that always ends is no
     /// silence but a slow store.
     pub fn new(clock: Arc<dyn Clock>, lease_ttl: Duration, cut_off_before: u32) -> Self {
-        let failing_max = lease_ttl * CUT_OFF_AFTER_QUARTERS / 4;
-        let silent_max = failing_max * (1 << cut_off_before.min(DOUBLINGS_MAX));
+        let failing_max = lease_ttl * FAILING_QUARTERS / 4;
+        let silent_max = lease_ttl * (1 << cut_off_before.min(DOUBLINGS_MAX));
         let silent_since = clock.monotonic();
         Self { clock, failing_max, silent_max, silent_since, failing_since: None }
     }
@@ -88,14 +88,13 @@ impl Reach {
             }
             let before_next = self.failing_max / ASK_AFTER_PART;
             clock.sleep(before_next.min(self.silence_left())).await;
-            let is_answered = tokio::select! {
+            tokio::select! {
                 biased;
-                is_answered = probe.is_answered() => is_answered,
-                () = clock.sleep(self.silence_left()) => false,
-            };
-            if is_answered {
-                self.silent_since = clock.monotonic();
+                _ = probe.is_answered() => {}
+                () = clock.sleep(self.silence_left()) => {}
             }
+            // Also by what others here were answered.
+            self.silent_since = self.silent_since.max(probe.last_answered());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::effects::{Performer, World};
+use super::effects::{Performer, Probe, World};
 use super::invariants;
 use super::journal::StoredRecord;
 use super::lease::{LeaseKeeper, Loss};
@@ -292,11 +292,14 @@ impl Runner {
             // it begins no other.
             self.look_at_lease(run)?;
             let began = self.runtime.clock.monotonic();
-            let outcome = self.perform(run, &effect).await?;
+            let (outcome, probe) = self.perform(run, &effect).await?;
             let unanswered = self.performer.take_unanswered();
             match &unanswered {
                 Some(_) => run.reach.note_failed(),
-                None => run.reach.note_answered(),
+                None => {
+                    run.reach.note_answered();
+                    probe.note_answered();
+                }
             }
             let now = self.runtime.clock.monotonic();
             let took = now.saturating_sub(began).saturating_sub(self.performer.take_waited());
@@ -304,7 +307,7 @@ impl Runner {
             self.look_at_lease(run)?;
             self.after_outcome(run, &effect, &outcome).await;
             if let Some(lasted) = run.reach.failed_for() {
-                let asked = self.performer.probe(&self.machine, &effect).to_string();
+                let asked = probe.to_string();
                 return Err(Stop::CutOff(CutOff { asked, lasted, why: unanswered }));
             }
             let facts = self.facts();
@@ -321,7 +324,7 @@ impl Runner {
     /// lost is let end, for giving up its answer would not stop it; but not one that nobody
     /// answers, for that may take for ever. Whatever comes of it later, the protocol makes it
     /// harmless (I5).
-    async fn perform(&mut self, run: &mut Run, effect: &Effect) -> Result<Outcome, Stop> {
+    async fn perform(&mut self, run: &mut Run, effect: &Effect) -> Result<(Outcome, Probe), Stop> {
         let waits = matches!(effect, Effect::Wait | Effect::Rest);
         run.reach.begin();
         let probe = self.performer.probe(&self.machine, effect);
@@ -332,10 +335,11 @@ impl Runner {
             tokio::select! {
                 biased;
                 () = self.runtime.shutdown.begun() => return Err(Stop::Leaving),
-                outcome = &mut work => return Ok(outcome),
+                outcome = &mut work => return Ok((outcome, probe)),
                 () = self.live.nudged(), if waits => {
                     let rests = matches!(effect, Effect::Rest);
-                    return Ok(if rests { Outcome::Rested } else { Outcome::Waited });
+                    let outcome = if rests { Outcome::Rested } else { Outcome::Waited };
+                    return Ok((outcome, probe));
                 }
                 loss = run.keeper.lost(), if !is_lost => {
                     if waits {

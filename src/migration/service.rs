@@ -77,6 +77,7 @@ impl Migrations {
             journal: parts.journal.clone(),
             pauses: parts.pauses,
             hints: Arc::clone(&parts.hints),
+            answers: Arc::default(),
         };
         let runner_parts = RunnerParts {
             world,

@@ -214,11 +214,13 @@ async fn alone_a_proxy_says_what_it_waits_for_and_goes_on_by_itself() {
         assert!(waits_for(&alone.migrations.get(id).await.unwrap()).is_some());
         link.mend();
         let began = kit.deployment.clock.monotonic();
+        // The longest wait, a scan, and the copy; before that, a call that hangs for good.
+        let leases_max = if fate == Fate::Dead { 16 } else { 8 };
+        kit.deployment.clock.sleep(leases_max / 2 * LEASE).await;
         let view = kit.wait_final(&alone, id).await;
         let took = kit.deployment.clock.monotonic() - began;
         println!("went on by itself, and was done {took:?} after the store came back");
-        // The longest wait, a scan, and the copy.
-        assert!(took <= 6 * LEASE + LEASE + LEASE, "{took:?}");
+        assert!(took <= leases_max * LEASE, "{took:?}");
         assert_eq!((view.record.phase, view.record.failure.clone()), (Phase::Succeeded, None));
         kit.check(&alone).await;
     }
@@ -348,10 +350,12 @@ async fn a_store_that_is_away_for_all_is_tried_rarely_and_by_turns() {
         assert!(view.record.token <= u64::from(3 * (3 + LEASES / 4)), "{}", view.record.token);
         link.mend();
         let began = kit.deployment.clock.monotonic();
+        let leases_max = if fate == Fate::Dead { 16 } else { 8 };
+        kit.deployment.clock.sleep(leases_max / 2 * LEASE).await;
         let view = kit.wait_final(&fleet[2], id).await;
         let took = kit.deployment.clock.monotonic() - began;
         println!("done {took:?} after the store came back");
-        assert!(took <= 8 * LEASE, "{took:?}");
+        assert!(took <= leases_max * LEASE, "{took:?}");
         assert_eq!((view.record.phase, view.record.failure.clone()), (Phase::Succeeded, None));
         kit.check(&fleet[1]).await;
     }

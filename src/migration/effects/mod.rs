@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use self::ahead::Ahead;
 use self::history::SourcePage;
-pub use self::probe::Probe;
+pub use self::probe::{Answers, Probe};
 use self::trouble::{Trouble, bug, refused};
 use super::journal::{Journal, StoredRecord};
 use super::machine::Machine;
@@ -41,6 +41,8 @@ pub struct World {
     pub journal: Journal,
     pub pauses: Arc<dyn Pauses>,
     pub hints: Arc<dyn Hints>,
+    /// Who answered lately; shared by all migrations of the process.
+    pub answers: Arc<Answers>,
 }
 
 /// Performs the effects of one migration.
