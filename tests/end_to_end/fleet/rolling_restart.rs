@@ -16,7 +16,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tonic::{Code, Status};
 
 use super::proxies::{Fleet, Patience, STORES};
-use crate::client::{Client, History, has_ended, reason, soon, until};
+use crate::client::{Client, History, WITHIN, has_ended, reason, soon, until};
 use crate::ledger::{Company, Ledger, event};
 
 const PROXIES: usize = 3;
@@ -96,6 +96,8 @@ impl Library {
     }
 }
 
+/// The wait before a migration is looked at again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 /// The wait before an object is asked for again that has no event yet.
 const BEFORE_ITS_FIRST_EVENT: Duration = Duration::from_millis(100);
 
@@ -158,13 +160,21 @@ async fn keep_moving(world: Rc<World>, place: usize) -> u32 {
             }
             Err(status) => panic!("a migration saw {status:?}"),
         };
-        let ended = until("the end of a migration", async || {
-            let call = async |client: Client| client.migration(&started.migration_id).await;
-            let state = client.ask(call).await;
-            let state = state.unwrap_or_else(|status| panic!("a look saw {status:?}"));
-            has_ended(&state).then_some(state)
-        });
-        let ended = ended.await;
+        let mut last = None;
+        let end = async {
+            loop {
+                let call = async |client: Client| client.migration(&started.migration_id).await;
+                let state = client.ask(call).await;
+                let state = state.unwrap_or_else(|status| panic!("a look saw {status:?}"));
+                if has_ended(&state) {
+                    return state;
+                }
+                last = Some(state);
+                SystemClock.sleep(BETWEEN_LOOKS).await;
+            }
+        };
+        let ended = tokio::time::timeout(WITHIN, end).await;
+        let ended = ended.unwrap_or_else(|_| panic!("a migration did not end: {last:#?}"));
         assert_eq!(ended.phase(), v1::MigrationPhase::Succeeded, "{ended:#?}");
         world.migrations.send_modify(|count| *count += 1);
     }
