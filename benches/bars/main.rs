@@ -34,6 +34,10 @@ use std::time::Duration;
 use report::Report;
 use served::StoreKind;
 
+/// As in the binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How much is done.
