@@ -1,12 +1,11 @@
 //! Appends from many callers, in few transactions: while one is on its way, the next one gathers.
 //!
-//! A stream has its lane by its id, so the appends of one process never wait for each other's
-//! locks. A lane has one transaction on its way and takes for the next whatever waits by then. It
-//! never waits for a stream that another process holds: such appends go by `turns`.
+//! `line` says what goes together and when. A transaction never waits for a stream that another
+//! process holds: such appends go by `turns`.
 
-use std::collections::{HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -14,6 +13,7 @@ use super::alone;
 use super::batch::{self, Patience, Queued, Told};
 use super::connections::Connections;
 use super::error::Failure;
+use super::line::{Begun, Bounds, Line};
 use super::options::PostgresOptions;
 use super::statements::Statements;
 use super::turns::{Joined, Turns};
@@ -21,34 +21,22 @@ use crate::domain::StreamId;
 use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
 use crate::store::{Append, Appended, StoreError, judge};
 
-/// Transactions that may wait for streams that others hold. They have connections of their own
-/// kind, so that they keep no lane waiting, and not all of those.
+/// Transactions that may wait for streams that others hold. They have connections of their own kind,
+/// so that they keep nobody else waiting, and not all of those.
 const PATIENT_MAX: usize = 4;
 
+/// A transaction that takes longer than this keeps others waiting no more.
+const LATE_AFTER: Duration = Duration::from_millis(2);
+
 pub(super) struct Committer {
-    lanes: Vec<Arc<Lane>>,
+    line: Arc<Mutex<Line>>,
     asked: Arc<Asked>,
-    /// Which lane a stream has.
-    hasher: RandomState,
     /// Bytes that may still wait.
     room: Arc<Semaphore>,
     queue_bytes_max: usize,
-    shutdown: Shutdown,
 }
 
-struct Lane {
-    waiting: Mutex<Waiting>,
-    asked: Arc<Asked>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    queue: VecDeque<Queued>,
-    /// A task takes from the queue until it is empty.
-    is_served: bool,
-}
-
-/// Whom lanes ask, and how.
+/// Who is asked, and how.
 struct Asked {
     connections: Connections,
     /// For what must wait.
@@ -57,9 +45,7 @@ struct Asked {
     turns: Mutex<Turns>,
     statements: Arc<Statements>,
     channel: Option<String>,
-    requests_max: usize,
-    bytes_max: usize,
-    answer_timeout: std::time::Duration,
+    answer_timeout: Duration,
     clock: Arc<dyn Clock>,
     shutdown: Shutdown,
 }
@@ -79,8 +65,6 @@ impl Committer {
             turns: Mutex::new(Turns::new(options.batch_requests_max, options.batch_bytes_max)),
             statements,
             channel: options.listen_url.as_ref().map(|_| options.schema.clone()),
-            requests_max: options.batch_requests_max,
-            bytes_max: options.batch_bytes_max,
             answer_timeout: options.answer_timeout,
             clock: Arc::clone(&runtime.clock),
             shutdown: runtime.shutdown.clone(),
@@ -89,14 +73,16 @@ impl Committer {
         // once, by all who held their appends for it.
         let connecting = Arc::clone(&asked);
         runtime.shutdown.spawn(async move { connecting.connections.connect().await });
-        let lane = || Lane { waiting: Mutex::default(), asked: Arc::clone(&asked) };
+        let bounds = Bounds {
+            transactions: options.append_connections,
+            requests: options.batch_requests_max,
+            bytes: options.batch_bytes_max,
+        };
         Self {
-            lanes: (0..options.append_connections).map(|_| Arc::new(lane())).collect(),
+            line: Arc::new(Mutex::new(Line::new(bounds))),
             asked,
-            hasher: RandomState::new(),
             room: Arc::new(Semaphore::new(options.queue_bytes_max)),
             queue_bytes_max: options.queue_bytes_max,
-            shutdown: runtime.shutdown.clone(),
         }
     }
 
@@ -113,80 +99,78 @@ impl Committer {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let room = room.expect("nobody closes it");
         let (answer, answered) = oneshot::channel();
-        let lane = self.hasher.hash_one(stream) % self.lanes.len() as u64;
-        let lane = &self.lanes[lane as usize];
         let queued = Queued { stream: stream.clone(), append, bytes, answer, _room: room };
-        if let Some(queued) = self.asked.unless_shared(queued)
-            && lane.queue(queued)
-        {
-            self.shutdown.spawn(Arc::clone(lane).serve());
+        if let Some(queued) = self.asked.unless_shared(queued) {
+            lock(&self.line).push(queued);
+            begin(&self.line, &self.asked);
         }
         let gone = || Err(StoreError::unknown("the transaction was given up"));
         answered.await.unwrap_or_else(|_| gone())
     }
 }
 
-impl Lane {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().expect("no holder panics")
-    }
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().expect("no holder panics")
+}
 
-    /// Whether the lane wants a task that serves it.
-    fn queue(&self, queued: Queued) -> bool {
-        let mut waiting = self.waiting();
-        waiting.queue.push_back(queued);
-        !std::mem::replace(&mut waiting.is_served, true)
-    }
-
-    async fn serve(self: Arc<Self>) {
-        let mut served = Served { lane: &self, is_done: false };
-        while let Some(batch) = self.next_batch() {
-            self.asked.settle(batch).await;
-        }
-        // Order: from here on another task may serve the lane.
-        served.is_done = true;
-    }
-
-    /// What goes together. None when nothing waits; whoever comes next starts a new task.
-    fn next_batch(&self) -> Option<Vec<Queued>> {
-        let mut waiting = self.waiting();
-        let (mut batch, mut bytes, mut ids) = (Vec::new(), 0, HashSet::new());
-        while let Some(next) = waiting.queue.front() {
-            let is_full = batch.len() >= self.asked.requests_max
-                || bytes + next.bytes > self.asked.bytes_max
-                // The server looks for ids in what was appended before, so a repetition of an
-                // append goes behind it and not beside it (I8).
-                || next.append.events.iter().any(|event| ids.contains(&event.event_id));
-            if is_full && !batch.is_empty() {
-                break;
-            }
-            ids.extend(next.append.events.iter().map(|event| event.event_id));
-            bytes += next.bytes;
-            batch.extend(waiting.queue.pop_front());
-        }
-        waiting.is_served = !batch.is_empty();
-        (!batch.is_empty()).then_some(batch)
+/// Begins every transaction that is worth it now, each in a task.
+fn begin(line: &Arc<Mutex<Line>>, asked: &Arc<Asked>) {
+    loop {
+        let Some((begun, batch)) = lock(line).begin() else { return };
+        let running = Running { line: Arc::clone(line), begun: Some(begun) };
+        let asked = Arc::clone(asked);
+        let shutdown = asked.shutdown.clone();
+        shutdown.spawn(asked.see_through(running, batch));
     }
 }
 
-/// A task that was ended before it was done leaves the lane to another one.
-struct Served<'a> {
-    lane: &'a Lane,
-    is_done: bool,
+/// A transaction on its way. Its task may be ended before it is.
+struct Running {
+    line: Arc<Mutex<Line>>,
+    begun: Option<Begun>,
 }
 
-impl Drop for Served<'_> {
+impl Running {
+    fn is_late(&mut self) {
+        if let Some(begun) = &mut self.begun {
+            lock(&self.line).is_late(begun);
+        }
+    }
+
+    fn end(mut self) -> Arc<Mutex<Line>> {
+        if let Some(begun) = self.begun.take() {
+            lock(&self.line).end(begun);
+        }
+        Arc::clone(&self.line)
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
-        if !self.is_done {
+        if let Some(begun) = self.begun.take() {
+            let mut line = lock(&self.line);
             // Whoever waits is told that nobody knows.
-            let mut waiting = self.lane.waiting();
-            waiting.queue.clear();
-            waiting.is_served = false;
+            line.clear();
+            line.end(begun);
         }
     }
 }
 
 impl Asked {
+    async fn see_through(self: Arc<Self>, mut running: Running, batch: Vec<Queued>) {
+        let mut settling = pin!(self.settle(batch));
+        tokio::select! {
+            biased;
+            () = &mut settling => {}
+            () = self.clock.sleep(LATE_AFTER) => {
+                running.is_late();
+                begin(&running.line, &self);
+                settling.await;
+            }
+        }
+        begin(&running.end(), &self);
+    }
+
     /// Answers everybody, now or after another look.
     async fn settle(self: &Arc<Self>, batch: Vec<Queued>) {
         if let [queued] = batch.as_slice() {

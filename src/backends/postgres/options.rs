@@ -37,7 +37,8 @@ pub struct PostgresOptions {
     /// Connections for everything but appends.
     #[serde(default = "connections_max")]
     pub connections_max: usize,
-    /// Connections that append, each with one transaction on its way.
+    /// Connections that append, each with one transaction on its way. More than one is used when
+    /// many appends wait, when the server is slow to answer, and for long appends.
     #[serde(default = "append_connections")]
     pub append_connections: usize,
     /// The longest that making a connection may take.
@@ -74,7 +75,7 @@ fn connections_max() -> usize {
 }
 
 fn append_connections() -> usize {
-    2
+    4
 }
 
 fn connect_timeout() -> Duration {

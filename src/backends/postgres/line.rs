@@ -1,0 +1,345 @@
+//! Which appends go to the server next, and together. Pure.
+//!
+//! A transaction costs the server several times what one more append in it costs, so what waits is
+//! not spread over many: while one is on its way the next one gathers. Another one starts beside it
+//! only when a crowd waits, or when the first is late, because the server's disk or the way to it
+//! is slow. Long appends, pages of a migration for example, keep a server busy for much longer; they
+//! go alone, and short ones neither wait for them nor make them wait.
+//!
+//! A stream is in one transaction at a time. What comes for it meanwhile waits behind it, so the
+//! appends of one process never meet each other's locks.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use super::batch::Queued;
+use crate::domain::StreamId;
+
+/// Short appends that are worth another transaction beside one that is on its way.
+const CROWD: usize = 64;
+/// From so many events or bytes on, an append is long.
+const LONG_EVENTS: usize = 64;
+const LONG_BYTES: usize = 256 * 1024;
+
+/// What one transaction and all of them may hold.
+#[derive(Clone, Copy)]
+pub(super) struct Bounds {
+    pub(super) transactions: usize,
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Short,
+    Long,
+}
+
+fn kind(queued: &Queued) -> Kind {
+    let is_long = queued.append.events.len() >= LONG_EVENTS || queued.bytes >= LONG_BYTES;
+    if is_long { Kind::Long } else { Kind::Short }
+}
+
+/// A transaction that was begun; whoever makes it says when it ended.
+#[derive(Debug)]
+pub(super) struct Begun {
+    kind: Kind,
+    is_awaited: bool,
+    streams: Vec<StreamId>,
+}
+
+pub(super) struct Line {
+    bounds: Bounds,
+    short: VecDeque<Queued>,
+    long: VecDeque<Queued>,
+    /// The streams of all that is on its way, each with what waits behind it.
+    busy: HashMap<StreamId, Vec<Queued>>,
+    running: usize,
+    /// Of those, the ones that new short appends wait for.
+    awaited: usize,
+    long_running: usize,
+    /// The kind that began last: the other one is looked at first.
+    last: Kind,
+}
+
+impl Line {
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            short: VecDeque::new(),
+            long: VecDeque::new(),
+            busy: HashMap::new(),
+            running: 0,
+            awaited: 0,
+            long_running: 0,
+            last: Kind::Long,
+        }
+    }
+
+    pub(super) fn push(&mut self, queued: Queued) {
+        if let Some(behind) = self.busy.get_mut(&queued.stream) {
+            behind.push(queued);
+            return;
+        }
+        match kind(&queued) {
+            Kind::Short => self.short.push_back(queued),
+            Kind::Long => self.long.push_back(queued),
+        }
+    }
+
+    /// The next transaction, if one is worth beginning now. Ask again until there is none.
+    pub(super) fn begin(&mut self) -> Option<(Begun, Vec<Queued>)> {
+        if self.running >= self.bounds.transactions {
+            return None;
+        }
+        let kinds = match self.last {
+            Kind::Short => [Kind::Long, Kind::Short],
+            Kind::Long => [Kind::Short, Kind::Long],
+        };
+        kinds.into_iter().find_map(|kind| self.begin_one_of(kind))
+    }
+
+    fn begin_one_of(&mut self, kind: Kind) -> Option<(Begun, Vec<Queued>)> {
+        let batch = match kind {
+            Kind::Short if self.awaited == 0 || self.short.len() >= CROWD => self.take_short(),
+            // The other half is for short ones.
+            Kind::Long if self.long_running < self.bounds.transactions.div_ceil(2) => {
+                self.take_long()
+            }
+            Kind::Short | Kind::Long => return None,
+        };
+        if batch.is_empty() {
+            return None;
+        }
+        self.running += 1;
+        match kind {
+            Kind::Short => self.awaited += 1,
+            Kind::Long => self.long_running += 1,
+        }
+        self.last = kind;
+        let mut streams = Vec::with_capacity(batch.len());
+        for queued in &batch {
+            if !self.busy.contains_key(&queued.stream) {
+                self.busy.insert(queued.stream.clone(), Vec::new());
+                streams.push(queued.stream.clone());
+            }
+        }
+        Some((Begun { kind, is_awaited: kind == Kind::Short, streams }, batch))
+    }
+
+    fn take_short(&mut self) -> Vec<Queued> {
+        let (mut batch, mut bytes, mut ids) = (Vec::new(), 0, HashSet::new());
+        while let Some(next) = self.short.pop_front() {
+            if let Some(behind) = self.busy.get_mut(&next.stream) {
+                behind.push(next);
+                continue;
+            }
+            let is_full =
+                batch.len() >= self.bounds.requests || bytes + next.bytes > self.bounds.bytes;
+            // The server looks for ids in what was appended before, so a repetition of an append
+            // goes behind it and not beside it (I8).
+            let repeats = next.append.events.iter().any(|event| ids.contains(&event.event_id));
+            if (is_full || repeats) && !batch.is_empty() {
+                self.short.push_front(next);
+                break;
+            }
+            ids.extend(next.append.events.iter().map(|event| event.event_id));
+            bytes += next.bytes;
+            batch.push(next);
+        }
+        batch
+    }
+
+    fn take_long(&mut self) -> Vec<Queued> {
+        while let Some(next) = self.long.pop_front() {
+            match self.busy.get_mut(&next.stream) {
+                Some(behind) => behind.push(next),
+                None => return vec![next],
+            }
+        }
+        Vec::new()
+    }
+
+    /// What was begun takes long; nobody waits for it any more but for its streams and its place.
+    pub(super) fn is_late(&mut self, begun: &mut Begun) {
+        self.awaited -= usize::from(std::mem::take(&mut begun.is_awaited));
+    }
+
+    /// What was begun is over; what waited behind its streams may go.
+    pub(super) fn end(&mut self, mut begun: Begun) {
+        self.is_late(&mut begun);
+        self.running -= 1;
+        self.long_running -= usize::from(begun.kind == Kind::Long);
+        for stream in begun.streams {
+            for queued in self.busy.remove(&stream).unwrap_or_default() {
+                self.push(queued);
+            }
+        }
+    }
+
+    /// Gives up all that waits.
+    pub(super) fn clear(&mut self) {
+        self.short.clear();
+        self.long.clear();
+        self.busy.values_mut().for_each(Vec::clear);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+    use crate::domain::ExpectedVersion;
+    use crate::testing::builders::{append, events, stream_id};
+
+    fn line(transactions: usize) -> Line {
+        Line::new(Bounds { transactions, requests: 100, bytes: 1_000_000 })
+    }
+
+    /// An append of one event that no other has, unless it is given the same number.
+    fn queued(stream: &str, numbers: std::ops::Range<u64>) -> Queued {
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let append = append(ExpectedVersion::Any, events(numbers));
+        let bytes = append.events.iter().map(|event| event.size()).sum();
+        let stream = stream_id(stream);
+        Queued { stream, append, bytes, answer: oneshot::channel().0, _room: room }
+    }
+
+    fn streams(batch: &[Queued]) -> Vec<&str> {
+        batch.iter().map(|queued| queued.stream.as_str()).collect()
+    }
+
+    #[test]
+    fn what_comes_while_a_transaction_is_on_its_way_goes_together() {
+        let mut line = line(4);
+        line.push(queued("a", 0..1));
+        let (first, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["a"]);
+        for (number, stream) in (1..).zip(["b", "c", "b"]) {
+            line.push(queued(stream, number..number + 1));
+            assert!(line.begin().is_none(), "few are no crowd");
+        }
+        line.end(first);
+        let (_, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["b", "c", "b"]);
+    }
+
+    #[test]
+    fn a_crowd_gets_a_transaction_of_its_own_up_to_the_bound() {
+        let mut line = line(2);
+        line.push(queued("first", 0..1));
+        let (_first, _) = line.begin().unwrap();
+        for number in 1..=CROWD as u64 {
+            assert!(line.begin().is_none());
+            line.push(queued(&number.to_string(), number..number + 1));
+        }
+        let (_second, batch) = line.begin().unwrap();
+        assert_eq!(batch.len(), CROWD);
+        for number in 100..100 + CROWD as u64 {
+            line.push(queued(&number.to_string(), number..number + 1));
+        }
+        assert!(line.begin().is_none(), "both are on their way");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_late_transaction_but_its_own_streams() {
+        let mut line = line(2);
+        line.push(queued("a", 0..1));
+        let (mut first, _) = line.begin().unwrap();
+        line.push(queued("a", 1..2));
+        line.push(queued("b", 2..3));
+        assert!(line.begin().is_none());
+        line.is_late(&mut first);
+        let (mut second, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["b"]);
+        line.is_late(&mut second);
+        line.push(queued("c", 3..4));
+        assert!(line.begin().is_none(), "there is no place");
+        line.end(first);
+        let (_, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["c", "a"]);
+    }
+
+    #[test]
+    fn a_stream_is_in_one_transaction_at_a_time() {
+        let mut line = line(4);
+        line.push(queued("a", 0..1));
+        let (first, _) = line.begin().unwrap();
+        line.push(queued("a", 1..2));
+        line.push(queued("a", 2..100));
+        assert!(line.begin().is_none(), "neither kind goes beside its own stream");
+        line.end(first);
+        let (second, batch) = line.begin().unwrap();
+        assert_eq!(batch[0].append.events.len(), 98);
+        line.end(second);
+        let (_, batch) = line.begin().unwrap();
+        assert_eq!(batch[0].append.events.len(), 1);
+    }
+
+    #[test]
+    fn long_appends_go_alone_and_leave_room_for_short_ones() {
+        let mut line = line(2);
+        for (number, stream) in (0..).map(|n| n * 100).zip(["p", "q"]) {
+            line.push(queued(stream, number..number + 100));
+        }
+        let (first, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["p"]);
+        assert!(line.begin().is_none(), "a place is left for short ones");
+        line.push(queued("a", 1_000..1_001));
+        let (short, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["a"]);
+        line.end(first);
+        let (_, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["q"]);
+        line.end(short);
+        assert!(line.begin().is_none());
+    }
+
+    #[test]
+    fn with_one_connection_both_kinds_get_their_turn() {
+        let mut line = line(1);
+        for (number, stream) in (0..).map(|n| n * 100).zip(["p", "q"]) {
+            line.push(queued(stream, number..number + 100));
+        }
+        for (number, stream) in (1_000..).zip(["a", "b"]) {
+            line.push(queued(stream, number..number + 1));
+        }
+        let mut order = Vec::new();
+        while let Some((begun, batch)) = line.begin() {
+            order.push(streams(&batch).join("+"));
+            line.end(begun);
+        }
+        assert_eq!(order, ["a+b", "p", "q"]);
+    }
+
+    #[test]
+    fn bounds_hold_and_one_alone_is_let_through() {
+        let bounds = Bounds { transactions: 1, requests: 2, bytes: 1 };
+        let mut line = Line::new(bounds);
+        line.push(queued("a", 0..2));
+        line.push(queued("b", 2..3));
+        let (first, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["a"]);
+        line.end(first);
+        line.bounds.bytes = 1_000_000;
+        for (number, stream) in (3..).zip(["c", "d"]) {
+            line.push(queued(stream, number..number + 1));
+        }
+        let (_, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["b", "c"]);
+    }
+
+    #[test]
+    fn a_repetition_goes_behind_what_it_repeats() {
+        let mut line = line(4);
+        line.push(queued("a", 0..1));
+        line.push(queued("a", 0..1));
+        let (first, batch) = line.begin().unwrap();
+        assert_eq!(streams(&batch), ["a"]);
+        assert!(line.begin().is_none());
+        line.end(first);
+        assert_eq!(line.begin().unwrap().1.len(), 1);
+    }
+}
