@@ -1,12 +1,12 @@
 //! Unary appends on PostgreSQL at 1, 16, 64 and 256 in flight: through the proxy, beside a library
-//! that inserts one event a transaction on as many connections as it has appends in flight, and
-//! beside the store alone.
+//! that inserts one event a transaction on as many connections as it has appends in flight, into a
+//! table of its own kind and into one like the store's, and beside the store alone.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use super::plain::{Database, Library};
+use super::plain::{Database, Library, Table};
 use crate::append::{bare, bare_streams};
 use crate::load::{self, Clients, Sample};
 use crate::report::{Report, Verdict, bytes, time};
@@ -32,21 +32,23 @@ pub(super) async fn run(
     load::fill(&ours, "append", scale.objects, 1).await?;
     let store = served.store(FIRST);
     let streams = bare_streams(&*store, scale.objects).await?;
-    let next: Arc<Vec<AtomicI64>> =
-        Arc::new((0..scale.objects).map(|_| AtomicI64::new(0)).collect());
+    database.copy_the_table_of(FIRST).await?;
+    let versions = || Arc::new((0..scale.objects).map(|_| AtomicI64::new(0)).collect());
+    let next: [Arc<Vec<AtomicI64>>; 2] = [versions(), versions()];
     for (in_flight, bar, goal) in BARS {
         let libraries = connect(database, in_flight).await?;
-        let mut sides = [Vec::new(), Vec::new(), Vec::new()];
+        let mut sides = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
         let mut cost = Cost::default();
         for _ in 0..scale.turns {
             let before = Cost::now(database, served).await?;
             let mine = load::appends(&ours, "append", scale.objects, in_flight, scale.turn).await?;
             cost.add(&before, &Cost::now(database, served).await?, mine.count());
             sides[0].push(mine);
-            sides[1].push(library(&libraries, &next, scale.turn).await?);
-            sides[2].push(bare(&store, &streams, in_flight, scale.turn).await?);
+            sides[1].push(library(Table::Plain, &libraries, &next[0], scale.turn).await?);
+            sides[2].push(library(Table::AsOurs, &libraries, &next[1], scale.turn).await?);
+            sides[3].push(bare(&store, &streams, in_flight, scale.turn).await?);
         }
-        let [mine, library, bare] = sides.map(Sample::together);
+        let [mine, library, same, bare] = sides.map(Sample::together);
         let what = format!("append on PostgreSQL, {in_flight} in flight");
         report.rates(
             format!("{what}{goal}"),
@@ -54,7 +56,17 @@ pub(super) async fn run(
             ("library", library.per_second),
             bar,
         );
+        let on_the_same = ("library, a table like ours", same.per_second);
+        report.rates(&what, mine.per_second, on_the_same, None);
         report.rates(&what, mine.per_second, ("store alone", bare.per_second), None);
+        report.row(
+            format!("{what}, processor time of the clients and the proxy"),
+            time(mine.cpu()),
+            format!("library {}, store {}", time(library.cpu()), time(bare.cpu())),
+            "",
+            "",
+            Verdict::Shown,
+        );
         report.row(
             format!("{what}, p50 and p99"),
             format!("{}, {}", time(mine.at(0.5)), time(mine.at(0.99))),
@@ -83,6 +95,7 @@ async fn connect(database: &Database, count: usize) -> Result<Arc<Vec<Library>>,
 
 /// As many loops as there are connections, each on its own.
 async fn library(
+    table: Table,
     libraries: &Arc<Vec<Library>>,
     next: &Arc<Vec<AtomicI64>>,
     time: Duration,
@@ -93,7 +106,7 @@ async fn library(
         let payload = payload.clone();
         async move {
             let stream = (task * 7_919 + asked * 104_729) % next.len();
-            connections[task].append(stream, &next[stream], &payload).await
+            connections[task].append(table, stream, &next[stream], &payload).await
         }
     };
     load::closed_loops(libraries.len(), time, call).await

@@ -1,11 +1,13 @@
 //! What people do without a proxy: one insert a transaction, a script that copies pages, and
-//! `COPY` in a pipe. The table is as the store's, without what a library has no use for: unique by
-//! stream and version, no index of ids, no digest.
+//! `COPY` in a pipe. Their table has what most libraries have: it is unique by stream and version,
+//! without an index of ids and without digests. A library is also measured on a table like the
+//! store's own.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures::{SinkExt as _, TryStreamExt as _};
-use tokio_postgres::types::Type;
+use sha2::{Digest as _, Sha256};
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, NoTls, Statement};
 use uuid::Uuid;
 
@@ -21,6 +23,19 @@ const TABLES: &str = "CREATE SCHEMA plain;
 
 const INSERT: &str = "INSERT INTO plain.events (stream, version, recorded_at, schema_version, \
     event_id, event_type, content_type, payload) VALUES ($1, $2, $3, 0, $4, $5, $6, $7)";
+
+const INSERT_AS_OURS: &str = "INSERT INTO plain.as_ours (stream, version, recorded_at, \
+    schema_version, event_id, event_type, content_type, payload, size, digest) \
+    VALUES ($1, $2, $3, 0, $4, $5, $6, $7, $8, $9)";
+
+/// Where a library appends.
+#[derive(Clone, Copy)]
+pub(crate) enum Table {
+    /// Unique by stream and version.
+    Plain,
+    /// The same columns and indexes as the store's.
+    AsOurs,
+}
 
 /// Pages and batches of the script.
 const PAGE: i64 = 500;
@@ -76,6 +91,12 @@ impl Database {
         Ok((row.get(0), row.get(1)))
     }
 
+    /// The table of libraries that append to one like a store's. The store is there already.
+    pub(crate) async fn copy_the_table_of(&self, schema: &str) -> Result<(), Failure> {
+        let text = format!("CREATE TABLE plain.as_ours (LIKE {schema}.events INCLUDING ALL)");
+        Ok(self.connect().await?.batch_execute(&text).await?)
+    }
+
     pub(crate) async fn remove(&self) -> Result<(), Failure> {
         let drop = format!("DROP DATABASE {} WITH (FORCE)", self.name);
         Ok(connect(&self.server).await?.batch_execute(&drop).await?)
@@ -93,29 +114,52 @@ async fn connect(url: &str) -> Result<Client, Failure> {
 pub(crate) struct Library {
     client: Client,
     insert: Statement,
+    insert_as_ours: Statement,
 }
 
 impl Library {
     pub(crate) async fn connect(database: &Database) -> Result<Self, Failure> {
         let client = database.connect().await?;
         let insert = client.prepare(INSERT).await?;
-        Ok(Self { client, insert })
+        let insert_as_ours = client.prepare(INSERT_AS_OURS).await?;
+        Ok(Self { client, insert, insert_as_ours })
     }
 
     /// One event at the next version of a stream. Whoever calls knows the version, as a library
     /// does that loaded the stream before.
     pub(crate) async fn append(
         &self,
+        table: Table,
         stream: usize,
         next: &AtomicI64,
         payload: &[u8],
     ) -> Result<(), Failure> {
-        let (name, version) = (stream_name(stream), next.fetch_add(1, Ordering::Relaxed));
+        let version = next.fetch_add(1, Ordering::Relaxed);
         let (kind, content) = ("SomethingHappened", "application/octet-stream");
         let id = Uuid::new_v4();
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 7] =
-            [&name, &version, &1_i64, &id, &kind, &content, &payload];
-        let inserted = self.client.execute(&self.insert, &parameters).await?;
+        let inserted = match table {
+            Table::Plain => {
+                let parameters: [&(dyn ToSql + Sync); 7] =
+                    [&stream_name(stream), &version, &1_i64, &id, &kind, &content, &payload];
+                self.client.execute(&self.insert, &parameters).await?
+            }
+            Table::AsOurs => {
+                let (number, size) = (stream as i64, payload.len() as i32);
+                let digest = Sha256::digest(payload);
+                let parameters: [&(dyn ToSql + Sync); 9] = [
+                    &number,
+                    &version,
+                    &1_i64,
+                    &id,
+                    &kind,
+                    &content,
+                    &payload,
+                    &size,
+                    &&digest[..],
+                ];
+                self.client.execute(&self.insert_as_ours, &parameters).await?
+            }
+        };
         if inserted == 1 { Ok(()) } else { Err("an insert that did nothing".into()) }
     }
 }
