@@ -108,7 +108,8 @@ pub trait Pauses: Send + Sync + 'static {
     async fn resume(&self, object: &ObjectKey) -> Result<(), LockError>;
 
     /// Called by every append before it goes to a store: waits out a pause, in order of arrival,
-    /// until `deadline`. Keep the pass until the store has answered.
+    /// until `deadline`. Say [`Pass::gone`] when the store has the append, and keep the pass until
+    /// it has answered.
     async fn pass(&self, object: &ObjectKey, deadline: Option<Deadline>) -> (Held, Pass);
 
     /// Takes what other proxies told. Those that hear of pauses otherwise, or of none, ignore it.
@@ -136,15 +137,32 @@ pub trait PauseLeases: Send + Sync + 'static {
 }
 
 /// Proof that an append is in flight; dropping it says that it ended.
-pub struct Pass(#[expect(dead_code, reason = "dropped, not read")] Option<Box<dyn Send + Sync>>);
+pub struct Pass {
+    #[expect(dead_code, reason = "dropped, not read")]
+    counted: Guard,
+    turn: Guard,
+}
+
+type Guard = Option<Box<dyn Send + Sync>>;
 
 impl Pass {
     /// A pass over which nobody counts.
     pub fn free() -> Self {
-        Self(None)
+        Self { counted: None, turn: None }
     }
 
     pub fn counted(guard: impl Send + Sync + 'static) -> Self {
-        Self(Some(Box::new(guard)))
+        Self { counted: Some(Box::new(guard)), turn: None }
+    }
+
+    /// Of an append that was held: dropping `turn` lets the next one go.
+    #[must_use]
+    pub fn with_turn(self, turn: impl Send + Sync + 'static) -> Self {
+        Self { turn: Some(Box::new(turn)), ..self }
+    }
+
+    /// The append has gone to its store: the next one that was held may go.
+    pub fn gone(&mut self) {
+        self.turn = None;
     }
 }

@@ -1,5 +1,6 @@
 //! One atomic append: routed, followed across closes, settled before anything is said.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::error::RETRY_AFTER;
@@ -128,11 +129,17 @@ impl Attempt<'_> {
         let address = &route.active.address;
         let store = proxy.store_of(address)?;
         store.capabilities().limits.check(&self.command.events)?;
+        if route.active.base != Version::FIRST
+            && let Some(pass) = &mut self.let_go
+        {
+            // Nobody waits for the look of another.
+            pass.gone();
+        }
         if let Some(next) = self.look_before(route).await? {
             return Ok(next);
         }
 
-        let (held, pass) = match self.let_go.take() {
+        let (held, mut pass) = match self.let_go.take() {
             Some(pass) => (Held::No, pass),
             None => proxy.pauses.pass(&self.command.object, Some(self.deadline)).await,
         };
@@ -155,7 +162,14 @@ impl Attempt<'_> {
         let (store, stream_id) = (Arc::clone(store), address.stream_id.clone());
         // Order: the pass is held until the store has answered, also when nobody waits for it.
         let call = async move {
-            let answer = store.append(&stream_id, append).await;
+            let mut appending = store.append(&stream_id, append);
+            let answer = poll_fn(|context| {
+                let polled = appending.as_mut().poll(context);
+                // Order: the next that was held goes behind this one.
+                pass.gone();
+                polled
+            });
+            let answer = answer.await;
             drop(pass);
             answer
         };

@@ -1,9 +1,10 @@
 //! Appends held back in memory, in the order in which they came.
 //!
 //! While nothing is paused an append costs one look at a counter and one step in and out of
-//! `in_flight`. A paused object has a queue: each append in it leaves when the one before it has
-//! left, so the order of arrival is the order of going on. A pause ends by [`Pauses::resume`], or
-//! by itself when its time is up: then the first append in the queue that notices opens it.
+//! `in_flight`. A paused object has a queue: each append in it leaves when the store has the one
+//! before it, so the order of arrival is the order of going on, and nobody waits for an answer to
+//! another. A pause ends by [`Pauses::resume`], or by itself when its time is up: then the first
+//! append in the queue that notices opens it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,7 +72,7 @@ struct Queue {
 /// pause that begins now waits for it; and when it is dropped, the next one's turn comes.
 struct Released {
     entered: Entered,
-    _next: Turn,
+    next: Turn,
 }
 
 /// Hands the turn on when it is dropped, also by an append that gave up with its turn in hand.
@@ -178,7 +179,9 @@ impl Pauses for InProcessPauses {
         // Order: out again before waiting, or the pause would wait for those that wait for it.
         drop(entered);
         match queued.wait(deadline).await {
-            Some(entered) => (Held::Released, Pass::counted(entered)),
+            Some(Released { entered, next }) => {
+                (Held::Released, Pass::counted(entered).with_turn(next))
+            }
             None => {
                 let retry_after = self.0.time_left(object).max(RETRY_AFTER_MIN);
                 (Held::Refused { retry_after }, Pass::free())
@@ -265,7 +268,7 @@ impl Inner {
             let entered = self.in_flight.enter(object);
             let turn = Turn { inner: Arc::clone(self), object: object.clone() };
             // If it gave up in this very moment, dropping what comes back lets the next one go.
-            let _ = next.send(Released { entered, _next: turn });
+            let _ = next.send(Released { entered, next: turn });
             return;
         }
     }
@@ -278,7 +281,7 @@ impl Inner {
 
 impl Place {
     /// Waits for the turn; none when the deadline passed first.
-    async fn wait(mut self, deadline: Option<Deadline>) -> Option<Entered> {
+    async fn wait(mut self, deadline: Option<Deadline>) -> Option<Released> {
         loop {
             let clock = Arc::clone(&self.inner.clock);
             self.inner.open(&self.object, Opening::IfExpired);
@@ -294,7 +297,7 @@ impl Place {
                 released = &mut self.turn => {
                     let released = released.expect("a queue goes when nobody waits in it");
                     self.end = HoldEnd::Released;
-                    return Some(released.entered);
+                    return Some(released);
                 }
                 () = clock.sleep(wait) => {}
             }

@@ -135,9 +135,13 @@ pub async fn held_appends_leave_in_the_order_of_arrival(subject: CoordinationSub
     pauses.resume(&object).await.unwrap();
     assert!(poll!(&mut third).is_pending(), "two are before it");
     assert!(poll!(&mut second).is_pending(), "one is before it");
-    assert!(poll!(&mut first).is_ready());
+    let std::task::Poll::Ready((Held::Released, mut pass)) = poll!(&mut first) else {
+        panic!("its turn has come");
+    };
+    assert!(poll!(&mut second).is_pending(), "the one before it has not gone yet");
+    pass.gone();
     assert!(poll!(&mut third).is_pending());
-    assert!(poll!(&mut second).is_ready());
+    assert!(poll!(&mut second).is_ready(), "nobody waits for an answer to another");
     assert!(poll!(&mut third).is_ready());
 }
 
