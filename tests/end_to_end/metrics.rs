@@ -13,22 +13,8 @@ pub(crate) async fn counter(address: SocketAddr, name: &str) -> u64 {
     value.trim().parse().unwrap()
 }
 
-/// What a counter stands at, by its labels; nothing for what never happened.
-#[cfg(feature = "servers")]
-pub(crate) async fn labelled(
-    address: SocketAddr,
-    name: &str,
-) -> std::collections::BTreeMap<String, u64> {
-    let answer = all(address).await;
-    let labels = answer.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
-    let counts = labels.map(|line| {
-        let (labels, value) = line.split_once("} ").expect("a value stands behind its labels");
-        (labels.to_owned(), value.trim().parse().unwrap())
-    });
-    counts.collect()
-}
-
-async fn all(address: SocketAddr) -> String {
+/// All that the endpoint tells.
+pub(crate) async fn all(address: SocketAddr) -> String {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
