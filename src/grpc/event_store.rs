@@ -121,6 +121,7 @@ impl EventStoreService for EventStoreApi {
             deployment: self.deployment.to_string(),
             stores: stores.collect(),
             limits: Some(limits),
+            hints: capabilities::to_hints(self.proxy.audience()),
         }))
     }
 }

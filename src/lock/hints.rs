@@ -104,6 +104,20 @@ impl Ears {
     }
 }
 
+/// Who hears what is told here, and how soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody outside this process. Others find out for themselves, by polling and by scans.
+    ThisProcess,
+    /// All proxies of the deployment.
+    Deployment {
+        /// The longest that a hint waits for company before it is sent. The way comes on top.
+        delay: Duration,
+        /// Whether this proxy hears the others at the moment.
+        is_heard: bool,
+    },
+}
+
 /// Tells other proxies, and hears what they tell.
 ///
 /// # Guarantees
@@ -126,4 +140,7 @@ pub trait Hints: Send + Sync + 'static {
 
     /// Hears what is told from now on.
     fn listen(&self) -> Ears;
+
+    /// Who hears at this moment.
+    fn audience(&self) -> Audience;
 }

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use crate::domain::{ErrorClass, ObjectKey, Timestamp};
 use crate::runtime::Deadline;
 
-pub use hints::{Ears, Heard, Hint, Hints, PauseId};
+pub use hints::{Audience, Ears, Heard, Hint, Hints, PauseId};
 
 /// Who holds a lease: one running proxy.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

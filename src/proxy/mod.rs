@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::documents::{ObjectDocuments, Routes};
 use crate::domain::limits::Limits;
 use crate::domain::{InvalidValue, ObjectDocument, ObjectKey};
-use crate::lock::{Hint, Hints, Pauses};
+use crate::lock::{Audience, Hint, Hints, Pauses};
 use crate::runtime::{Runtime, duration_text};
 use crate::store::{Placement, Stores};
 use crate::telemetry::moves::MoveWatch;
@@ -184,6 +184,11 @@ impl Proxy {
 
     pub fn stores(&self) -> &Stores {
         &self.stores
+    }
+
+    /// Which other proxies hear of what this one does.
+    pub fn audience(&self) -> Audience {
+        self.hints.audience()
     }
 
     /// Somebody saw this revision of the object's document: an older route is not held on to, but

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::domain::ObjectKey;
-use crate::lock::{Ears, Heard, Hint, Hints, LockError, PauseId, PauseLeases};
+use crate::lock::{Audience, Ears, Heard, Hint, Hints, LockError, PauseId, PauseLeases};
 use crate::runtime::{Entropy, Runtime};
 
 /// How often, of a hundred, each misfortune befalls one hint on its way to one listener.
@@ -68,6 +68,10 @@ impl Hints for UnrulyHints {
             Delivery { told, unruliness: self.unruliness, runtime: self.runtime.clone() };
         self.runtime.shutdown.spawn(delivery.run(self.bus.listen()));
         Ears::new(heard)
+    }
+
+    fn audience(&self) -> Audience {
+        self.bus.audience()
     }
 }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use crate::domain::ObjectKey;
-use crate::lock::{Ears, Heard, Hint, Hints, LockError, PauseId, PauseLeases};
+use crate::lock::{Audience, Ears, Heard, Hint, Hints, LockError, PauseId, PauseLeases};
 use crate::runtime::Clock;
 
 /// Hints that a listener may be behind.
@@ -46,6 +46,10 @@ impl Hints for InProcessHints {
 
     fn listen(&self) -> Ears {
         Ears::new(self.told.subscribe())
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::ThisProcess
     }
 }
 

@@ -2,6 +2,7 @@
 //! goes out in one message, each hint once; nothing waits for Redis.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
 
 use super::connection::RedisConnection;
 use super::message::{self, Sender};
-use crate::lock::{Ears, Heard, Hint, Hints, LockError};
+use crate::lock::{Audience, Ears, Heard, Hint, Hints, LockError};
 use crate::runtime::{Backoff, Deadline, Runtime};
 use crate::telemetry::fields;
 use crate::telemetry::hints::HintFigures;
@@ -46,6 +47,7 @@ struct Inner {
     told: broadcast::Sender<Heard>,
     waiting: Mutex<Waiting>,
     something_waits: Notify,
+    is_heard: AtomicBool,
     /// Held from the moment something is taken until Redis has it or did not answer in time, so
     /// that what was told first goes out first.
     turn: AsyncMutex<()>,
@@ -70,6 +72,7 @@ impl RedisHints {
             told: broadcast::Sender::new(BEHIND_MAX),
             waiting: Mutex::default(),
             something_waits: Notify::new(),
+            is_heard: AtomicBool::new(false),
             turn: AsyncMutex::default(),
         }));
         let (teller, listener) = (Arc::clone(&hints.0), Arc::clone(&hints.0));
@@ -100,6 +103,11 @@ impl Hints for RedisHints {
 
     fn listen(&self) -> Ears {
         Ears::new(self.0.told.subscribe())
+    }
+
+    fn audience(&self) -> Audience {
+        let is_heard = self.0.is_heard.load(Ordering::Relaxed);
+        Audience::Deployment { delay: MESSAGE_INTERVAL, is_heard }
     }
 }
 
@@ -213,7 +221,9 @@ impl Inner {
                     tracing::info!("hints of other proxies are heard");
                     (waits, was_heard) = (Backoff::new(WAIT_FIRST, WAIT_MAX), true);
                     self.note_missed();
+                    self.is_heard.store(true, Ordering::Relaxed);
                     let error = self.hear(sink, stream).await;
+                    self.is_heard.store(false, Ordering::Relaxed);
                     tracing::warn!({ fields::ERROR } = %error, "no hints are heard any more");
                     self.note_missed();
                 }

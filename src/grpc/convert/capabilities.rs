@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::domain::StoreName;
 use crate::domain::limits::{Limits, METADATA_BYTES_MAX, METADATA_ENTRIES_MAX, TEXT_BYTES_MAX};
 use crate::grpc::v1;
+use crate::lock::Audience;
 use crate::store::Capabilities;
 
 /// What the whole deployment takes.
@@ -44,6 +45,16 @@ pub(crate) fn to_store(
         condition: capabilities.condition.into(),
         serving,
         filter_place: v1::FilterPlace::Proxy.into(),
+    }
+}
+
+/// What proxies tell each other; nothing where they do not.
+pub(crate) fn to_hints(audience: Audience) -> Option<v1::HintCapabilities> {
+    match audience {
+        Audience::ThisProcess => None,
+        Audience::Deployment { delay, is_heard } => {
+            Some(v1::HintCapabilities { delay: Some(to_duration(delay)), heard: is_heard })
+        }
     }
 }
 

@@ -18,7 +18,7 @@ mod walk;
 mod client;
 #[allow(dead_code, reason = "what only the other tests ask for")]
 #[path = "../../end_to_end/in_process.rs"]
-mod in_process;
+pub(crate) mod in_process;
 #[allow(dead_code, reason = "what only the other tests ask for")]
 #[path = "../../migration/kit.rs"]
 mod kit;

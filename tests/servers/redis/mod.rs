@@ -3,6 +3,7 @@
 //! Every test is a deployment of its own in the one server, so that tests run beside each other.
 
 mod access;
+mod capabilities;
 mod certificates;
 #[cfg(feature = "postgres")]
 mod convergence;
