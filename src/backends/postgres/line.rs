@@ -14,8 +14,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use super::batch::Queued;
 use crate::domain::StreamId;
 
-/// Short appends that are worth another transaction beside one that is on its way.
-const CROWD: usize = 64;
+/// Short appends that are worth a second transaction beside one that is on its way; each further
+/// one wants four times as many. While the server works on one, whoever asks works on the next.
+const CROWD: usize = 8;
 /// From so many events or bytes on, an append is long.
 const LONG_EVENTS: usize = 64;
 const LONG_BYTES: usize = 256 * 1024;
@@ -100,7 +101,7 @@ impl Line {
 
     fn begin_one_of(&mut self, kind: Kind) -> Option<(Begun, Vec<Queued>)> {
         let batch = match kind {
-            Kind::Short if self.awaited == 0 || self.short.len() >= CROWD => self.take_short(),
+            Kind::Short if self.short.len() >= self.crowd() => self.take_short(),
             // The other half is for short ones.
             Kind::Long if self.long_running < self.bounds.transactions.div_ceil(2) => {
                 self.take_long()
@@ -124,6 +125,15 @@ impl Line {
             }
         }
         Some((Begun { kind, is_awaited: kind == Kind::Short, streams }, batch))
+    }
+
+    /// How many short appends have to wait for one more transaction.
+    fn crowd(&self) -> usize {
+        match u32::try_from(self.awaited) {
+            Ok(0) => 1,
+            Ok(awaited) => CROWD.saturating_mul(4_usize.saturating_pow(awaited - 1)),
+            Err(_) => usize::MAX,
+        }
     }
 
     fn take_short(&mut self) -> Vec<Queued> {
@@ -227,20 +237,26 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_gets_a_transaction_of_its_own_up_to_the_bound() {
-        let mut line = line(2);
-        line.push(queued("first", 0..1));
-        let (_first, _) = line.begin().unwrap();
-        for number in 1..=CROWD as u64 {
-            assert!(line.begin().is_none());
+    fn each_further_transaction_wants_a_larger_crowd_up_to_the_bound() {
+        let mut line = line(3);
+        let mut numbers = 0..;
+        let mut one_more = |line: &mut Line| {
+            let number = numbers.next().unwrap();
             line.push(queued(&number.to_string(), number..number + 1));
+        };
+        for crowd in [1, CROWD, 4 * CROWD] {
+            for _ in 1..crowd {
+                one_more(&mut line);
+                assert!(line.begin().is_none(), "fewer than {crowd} wait");
+            }
+            one_more(&mut line);
+            let (_, batch) = line.begin().unwrap();
+            assert_eq!(batch.len(), crowd);
         }
-        let (_second, batch) = line.begin().unwrap();
-        assert_eq!(batch.len(), CROWD);
-        for number in 100..100 + CROWD as u64 {
-            line.push(queued(&number.to_string(), number..number + 1));
+        for _ in 0..100 * CROWD {
+            one_more(&mut line);
         }
-        assert!(line.begin().is_none(), "both are on their way");
+        assert!(line.begin().is_none(), "there is no place");
     }
 
     #[test]
