@@ -21,8 +21,8 @@ use crate::domain::StreamId;
 use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
 use crate::store::{Append, Appended, StoreError, judge};
 
-/// Transactions that may wait for streams that others hold. They have connections of their own kind,
-/// so that they keep nobody else waiting, and not all of those.
+/// Transactions that may wait for streams that others hold. They have connections of their own
+/// kind, so that they keep nobody else waiting, and not all of those.
 const PATIENT_MAX: usize = 4;
 
 /// A transaction that takes longer than this keeps others waiting no more.

@@ -1,10 +1,10 @@
 //! Which appends go to the server next, and together. Pure.
 //!
 //! A transaction costs the server several times what one more append in it costs, so what waits is
-//! not spread over many: while one is on its way the next one gathers. Another one starts beside it
-//! only when a crowd waits, or when the first is late, because the server's disk or the way to it
-//! is slow. Long appends, pages of a migration for example, keep a server busy for much longer; they
-//! go alone, and short ones neither wait for them nor make them wait.
+//! not spread over many: while one is on its way the next one gathers. Another one starts beside
+//! it only when a crowd waits, or when the first is late, because the server's disk or the way to
+//! it is slow. Long appends, pages of a migration for example, keep a server busy for much longer;
+//! they go alone, and short ones neither wait for them nor make them wait.
 //!
 //! A stream is in one transaction at a time. What comes for it meanwhile waits behind it, so the
 //! appends of one process never meet each other's locks.
