@@ -295,6 +295,41 @@ mod tests {
     }
 
     #[test]
+    fn a_short_and_a_long_append_to_one_stream_do_not_go_beside_each_other() {
+        let mut line = line(4);
+        let mut lengths = Vec::new();
+        // The kind that is looked at first changes with each transaction.
+        for stream in ["a", "b"] {
+            line.push(queued(stream, 0..1));
+            line.push(queued(stream, 1..100));
+            let (first, batch) = line.begin().unwrap();
+            assert!(line.begin().is_none(), "the stream is busy");
+            line.end(first);
+            lengths.push(batch[0].append.events.len());
+            let (second, _) = line.begin().unwrap();
+            line.end(second);
+            line.push(queued("between", 200..201));
+            let (between, _) = line.begin().unwrap();
+            line.end(between);
+        }
+        assert_eq!(lengths, [1, 99], "each kind went first once");
+    }
+
+    #[test]
+    fn what_waits_behind_its_own_stream_is_no_crowd() {
+        let mut line = line(4);
+        line.push(queued("a", 0..1));
+        let (first, _) = line.begin().unwrap();
+        for number in 1..CROWD as u64 {
+            line.push(queued("a", number..number + 1));
+        }
+        line.push(queued("b", 1_000..1_001));
+        assert!(line.begin().is_none());
+        line.end(first);
+        assert_eq!(line.begin().unwrap().1.len(), CROWD);
+    }
+
+    #[test]
     fn long_appends_go_alone_and_leave_room_for_short_ones() {
         let mut line = line(2);
         for (number, stream) in (0..).map(|n| n * 100).zip(["p", "q"]) {
