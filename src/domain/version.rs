@@ -116,6 +116,20 @@ impl ExpectedVersion {
         }
     }
 
+    /// Whether it is met, whatever the head was, directly behind `count` events, at least one, that
+    /// were appended under `before`.
+    pub fn is_met_behind(self, before: Self, count: u64) -> bool {
+        match (self, before) {
+            (Self::Any | Self::StreamExists, _) => true,
+            // The greatest version is one that a caller may name, and no stream reaches.
+            (Self::Exact(version), Self::Exact(head)) => {
+                head.0.checked_add(count) == Some(version.0)
+            }
+            (Self::Exact(version), Self::NoStream) => Head::at(version) == Head::NONE.plus(count),
+            (Self::Exact(_), Self::Any | Self::StreamExists) | (Self::NoStream, _) => false,
+        }
+    }
+
     pub fn judge(self, actual: Head) -> Result<(), WrongExpectedVersion> {
         let met = match self {
             Self::Any => true,
@@ -158,6 +172,28 @@ mod tests {
             assert_eq!(mode.judge(none).is_ok(), on_none, "{mode} on none");
             assert_eq!(mode.judge(two).is_ok(), on_two, "{mode} on 2");
         }
+    }
+
+    #[test]
+    fn what_is_met_behind_an_append_is_met_by_every_head_that_it_can_leave() {
+        let exact = |version| ExpectedVersion::Exact(Version(version));
+        let (any, exists, none) =
+            (ExpectedVersion::Any, ExpectedVersion::StreamExists, ExpectedVersion::NoStream);
+        let heads = || std::iter::once(Head::NONE).chain((0..6).map(|it| Head::at(Version(it))));
+        let modes = || [any, exists, none].into_iter().chain((0..8).map(exact));
+        for (before, next) in modes().flat_map(|it| modes().map(move |next| (it, next))) {
+            let fits = |head: &Head| before.judge(*head).is_ok();
+            // Of heads beyond these nothing is known.
+            if !heads().any(|head| fits(&head)) {
+                continue;
+            }
+            for count in 1..3 {
+                let mut left = heads().filter(fits).map(|head| head.plus(count));
+                let met = left.all(|head| next.judge(head).is_ok());
+                assert_eq!(next.is_met_behind(before, count), met, "{next} behind {before}");
+            }
+        }
+        assert!(!exact(0).is_met_behind(exact(u64::MAX), 1), "nothing lies behind the greatest");
     }
 
     #[test]

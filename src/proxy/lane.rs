@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::session::SessionError;
 use super::{AppendCommand, AppendOutcome, ProxyError};
 use crate::domain::limits::Limits;
-use crate::domain::{Event, EventId, ExpectedVersion, ObjectKey, Reason, Version};
+use crate::domain::{Event, EventId, ObjectKey, Reason};
 
 /// A request that waits for its turn. Without a command it is not valid.
 pub(super) struct Waiting {
@@ -208,20 +208,8 @@ fn ids_of(command: &AppendCommand) -> impl Iterator<Item = EventId> {
 /// Whether `next` may be one append with what goes before it: whatever the head is, its
 /// expectation is met exactly if it directly follows.
 fn goes_along(before: &AppendCommand, next: &AppendCommand) -> bool {
-    if before.auto_retry_on_stream_closure != next.auto_retry_on_stream_closure {
-        return false;
-    }
-    match (next.expected, before.expected) {
-        (ExpectedVersion::Any | ExpectedVersion::StreamExists, _) => true,
-        (ExpectedVersion::Exact(version), ExpectedVersion::Exact(head)) => {
-            version == head.plus(before.events.len() as u64)
-        }
-        (ExpectedVersion::Exact(version), ExpectedVersion::NoStream) => {
-            version == Version(before.events.len() as u64 - 1)
-        }
-        (ExpectedVersion::Exact(_), ExpectedVersion::Any | ExpectedVersion::StreamExists)
-        | (ExpectedVersion::NoStream, _) => false,
-    }
+    before.auto_retry_on_stream_closure == next.auto_retry_on_stream_closure
+        && next.expected.is_met_behind(before.expected, before.events.len() as u64)
 }
 
 impl SessionError {
@@ -237,6 +225,7 @@ impl SessionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{ExpectedVersion, Version};
     use crate::runtime::DeadlinePassed;
     use crate::testing::builders::{self, events};
 
