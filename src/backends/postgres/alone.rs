@@ -11,11 +11,8 @@ use super::statements::Statements;
 use crate::domain::Event;
 use crate::store::{Appended, StoreError};
 
-/// What the server says of an id that the stream holds already.
-const UNIQUE_VIOLATION: &str = "23505";
-
 /// Appends it, waiting for nobody. None: nothing was done, and whoever asks for it as a batch
-/// learns why.
+/// learns why. Several events of which one is there already are refused as a duplicate key.
 pub(super) async fn ask(
     connections: &Connections,
     statements: &Statements,
@@ -28,10 +25,7 @@ pub(super) async fn ask(
     }
     let rows = match queued.append.events.as_slice() {
         [event] => ask_one(connections, statements, channel, queued, event).await?,
-        _ => match ask_page(connections, statements, channel, queued).await {
-            Err(Failure::Refused(refusal)) if refusal.code == UNIQUE_VIOLATION => return Ok(None),
-            answer => answer?,
-        },
+        _ => ask_page(connections, statements, channel, queued).await?,
     };
     // What is damaged in the answer came behind the commit.
     let told = told(queued.append.events.len() as u64, &rows);

@@ -1,4 +1,5 @@
-//! Appends of several callers as the parameters of one statement, and its answer as theirs.
+//! Appends of several callers as the parameters of one statement that judges each by itself, and
+//! its answer as theirs.
 
 use std::collections::HashMap;
 
@@ -61,7 +62,7 @@ pub(super) async fn ask(
     batch: &[Queued],
 ) -> Result<Vec<Told>, Failure> {
     let columns = Columns::of(batch);
-    let heard = channel.map(|_| columns.heard());
+    let heard = channel.map(|_| heard(&columns.streams));
     let patient = patience == Patience::Wait;
     let rows = connections
         .query(
@@ -160,13 +161,13 @@ impl<'a> Columns<'a> {
             self.sizes.push(int4(event.size()));
         }
     }
+}
 
-    /// The streams for whoever listens, nothing when they are too many to name. Their ids hold no
-    /// line break.
-    fn heard(&self) -> String {
-        let bytes: usize = self.streams.iter().map(|stream| stream.len() + 1).sum();
-        if bytes <= HEARD_BYTES_MAX { self.streams.join("\n") } else { String::new() }
-    }
+/// The streams for whoever listens, nothing when they are too many to name. Their ids hold no line
+/// break.
+pub(super) fn heard(streams: &[&str]) -> String {
+    let bytes: usize = streams.iter().map(|stream| stream.len() + 1).sum();
+    if bytes <= HEARD_BYTES_MAX { streams.join("\n") } else { String::new() }
 }
 
 pub(super) fn int4(number: usize) -> i32 {

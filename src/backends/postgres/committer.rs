@@ -16,6 +16,7 @@ use super::error::Failure;
 use super::line::{Begun, Bounds, Line};
 use super::options::PostgresOptions;
 use super::statements::Statements;
+use super::together;
 use super::turns::{Joined, Turns};
 use crate::domain::StreamId;
 use crate::runtime::{Clock, Deadline, Runtime, Shutdown};
@@ -27,6 +28,10 @@ const PATIENT_MAX: usize = 4;
 
 /// A transaction that takes longer than this keeps others waiting no more.
 const LATE_AFTER: Duration = Duration::from_millis(2);
+
+/// A repetition among others costs all of them a second transaction, and is rarely the only one.
+/// For so long after it, appends are judged one by one from the start.
+const REPEATS_FOR: Duration = Duration::from_secs(1);
 
 pub(super) struct Committer {
     line: Arc<Mutex<Line>>,
@@ -43,6 +48,8 @@ struct Asked {
     others: Arc<Connections>,
     patient: Semaphore,
     turns: Mutex<Turns>,
+    /// Until then what repeats an append is expected among others.
+    repeats_until: Mutex<Duration>,
     statements: Arc<Statements>,
     channel: Option<String>,
     answer_timeout: Duration,
@@ -63,6 +70,7 @@ impl Committer {
             others,
             patient: Semaphore::new(PATIENT_MAX.min(options.connections_max.div_ceil(2))),
             turns: Mutex::new(Turns::new(options.batch_requests_max, options.batch_bytes_max)),
+            repeats_until: Mutex::default(),
             statements,
             channel: options.listen_url.as_ref().map(|_| options.schema.clone()),
             answer_timeout: options.answer_timeout,
@@ -109,8 +117,8 @@ impl Committer {
     }
 }
 
-fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
-    line.lock().expect("no holder panics")
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("no holder panics")
 }
 
 /// Begins every transaction that is worth it now, each in a task.
@@ -173,16 +181,14 @@ impl Asked {
 
     /// Answers everybody, now or after another look.
     async fn settle(self: &Arc<Self>, batch: Vec<Queued>) {
-        if let [queued] = batch.as_slice() {
-            match self.ask_alone(queued).await {
-                Ok(Some(appended)) => {
-                    return batch.into_iter().for_each(|queued| queued.answer(Ok(appended)));
-                }
-                // Nothing was done; the whole statement says why, or does it after all.
-                Ok(None) => {}
-                Err(failure) => return tell_all(batch, failure),
-            }
+        let batch = match self.ask_briefly(&batch).await {
+            Ok(taken) => answer_taken(batch, taken),
+            Err(failure) => return tell_all(batch, failure),
+        };
+        if batch.is_empty() {
+            return;
         }
+        // Nothing was done for these; the whole statement says why, or does it after all.
         match self.ask(&self.connections, Patience::PassOver, &batch).await {
             Ok(told) => {
                 for (queued, told) in batch.into_iter().zip(told) {
@@ -222,7 +228,7 @@ impl Asked {
     }
 
     fn turns(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().expect("no holder panics")
+        lock(&self.turns)
     }
 
     /// Takes turns at a stream until nothing waits for it, on a task of its own.
@@ -270,9 +276,33 @@ impl Asked {
         self.in_time(batch::ask(connections, &self.statements, channel, patience, batch)).await
     }
 
-    async fn ask_alone(&self, queued: &Queued) -> Result<Option<Appended>, Failure> {
+    /// Asks for what is most likely: that all is taken. None: nothing was done for this one, and
+    /// the reason is not told.
+    async fn ask_briefly(&self, batch: &[Queued]) -> Result<Vec<Option<Appended>>, Failure> {
+        let (connections, statements) = (&self.connections, &*self.statements);
         let channel = self.channel.as_deref();
-        self.in_time(alone::ask(&self.connections, &self.statements, channel, queued)).await
+        if let [queued] = batch {
+            let asking = alone::ask(connections, statements, channel, queued);
+            return match self.in_time(asking).await {
+                Err(Failure::Refused(refusal)) if refusal.is_duplicate_key() => Ok(vec![None]),
+                answer => answer.map(|taken| vec![taken]),
+            };
+        }
+        if *lock(&self.repeats_until) > self.clock.monotonic() {
+            return Ok(vec![None; batch.len()]);
+        }
+        let asking = together::ask(connections, statements, channel, batch);
+        match self.in_time(asking).await {
+            Err(Failure::Refused(refusal)) if refusal.is_duplicate_key() => {
+                *lock(&self.repeats_until) = self.clock.monotonic() + REPEATS_FOR;
+                Ok(vec![None; batch.len()])
+            }
+            // One of them is what the server cannot take.
+            Err(Failure::Refused(refusal)) if refusal.is_about_the_request() => {
+                Ok(vec![None; batch.len()])
+            }
+            answer => answer,
+        }
     }
 
     async fn in_time<T>(
@@ -283,6 +313,18 @@ impl Asked {
         let answer = deadline.bound(&*self.clock, asking).await;
         answer.unwrap_or_else(|late| Err(Failure::Lost(late.into())))
     }
+}
+
+/// Answers those that were taken, and gives back the others.
+fn answer_taken(batch: Vec<Queued>, taken: Vec<Option<Appended>>) -> Vec<Queued> {
+    let mut left = Vec::new();
+    for (queued, taken) in batch.into_iter().zip(taken) {
+        match taken {
+            Some(appended) => queued.answer(Ok(appended)),
+            None => left.push(queued),
+        }
+    }
+    left
 }
 
 /// Answers a batch that passed over nothing.

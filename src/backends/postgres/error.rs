@@ -114,6 +114,11 @@ impl ServerError {
         Self { code: error.code().code().to_owned(), message: error.message().to_owned() }
     }
 
+    /// A stream holds one of the ids already, where the statement does not look for them.
+    pub(super) fn is_duplicate_key(&self) -> bool {
+        self.code == "23505"
+    }
+
     /// The server refuses for a reason that lies in this very request.
     pub(super) fn is_about_the_request(&self) -> bool {
         matches!(self.reaction(), Reaction::Bug)

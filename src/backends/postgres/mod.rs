@@ -27,6 +27,7 @@ mod options;
 mod schema;
 mod statements;
 mod tls;
+mod together;
 mod turns;
 
 use std::sync::Arc;

@@ -9,7 +9,11 @@ use super::connections::Connections;
 use super::error::{Failure, OpenError};
 
 /// What leads from each version to the next.
-const STEPS: &[&str] = &[include_str!("schema/0001.sql"), include_str!("schema/0002.sql")];
+const STEPS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+    include_str!("schema/0003.sql"),
+];
 
 /// The version that this release makes and knows.
 const VERSION: i32 = STEPS.len() as i32;

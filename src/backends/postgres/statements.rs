@@ -2,6 +2,7 @@
 
 pub(super) struct Statements {
     pub(super) append: String,
+    pub(super) append_together: String,
     pub(super) append_one: String,
     pub(super) append_page: String,
     pub(super) close: String,
@@ -25,6 +26,10 @@ impl Statements {
             append: within(
                 "SELECT * FROM @.append_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, \
                  $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
+            ),
+            append_together: within(
+                "SELECT @.append_together_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                 AS firsts",
             ),
             append_one: within(
                 "SELECT @.append_one_v1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, \

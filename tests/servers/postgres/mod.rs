@@ -9,6 +9,7 @@ mod pooler;
 mod schema;
 mod sleepers;
 mod tls;
+mod together;
 mod wakeups;
 
 use std::sync::Arc;
