@@ -176,6 +176,8 @@ impl Asked {
                 settling.await;
             }
         }
+        // Whoever is ready to append comes along: those who were just answered, above all.
+        tokio::task::yield_now().await;
         begin(&running.end(), &self);
     }
 
