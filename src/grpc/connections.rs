@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tonic::codegen::http::{Request, Response};
 use tower::{Service, ServiceExt};
 
+use super::gather::Gathered;
 use super::load::{Connection, Load};
 use super::metrics::ConnectionMetrics;
 use super::options::GrpcOptions;
@@ -174,7 +175,7 @@ impl Connections {
         let clock = &*self.runtime.clock;
         let http = self.http();
         let service = TowerToHyperService::new(service);
-        let mut serving = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut serving = pin!(http.serve_connection(TokioIo::new(Gathered::new(stream)), service));
         let is_old = tokio::select! {
             biased;
             () = stopped.cancelled() => false,

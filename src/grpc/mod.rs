@@ -1,9 +1,9 @@
 //! The only place that knows protobuf and `tonic::Status`.
 //!
 //! Reading order: [`server`] (services and layers), [`options`], `connections` (their start, age
-//! and end), `load` (what is in flight and how much may be), `web` (browsers), `envelope` (what
-//! every request is wrapped in), `scope` (one request), `intake` and `outlet` (bytes in and out),
-//! [`tls`],
+//! and end), `gather` (what leaves them together), `load` (what is in flight and how much may be),
+//! `web` (browsers), `envelope` (what every request is wrapped in), `scope` (one request), `intake`
+//! and `outlet` (bytes in and out), [`tls`],
 //! `convert` (messages into values and back), [`status`] (errors), `event_store` with `session` and
 //! `reading`, `migration`, `deadline`, [`health`], [`metrics`], `method`.
 
@@ -12,6 +12,7 @@ mod convert;
 mod deadline;
 mod envelope;
 mod event_store;
+mod gather;
 pub mod health;
 mod intake;
 mod load;

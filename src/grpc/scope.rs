@@ -62,7 +62,9 @@ impl Scope {
         let connection = request.extensions().get::<Arc<Connection>>();
         let connection = connection.expect("every request comes by a connection");
         let id = chosen_id(request.headers());
-        let id = id.unwrap_or_else(|| made_id(&*shared.runtime.entropy));
+        let mut id = id.unwrap_or_else(|| made_id(&*shared.runtime.entropy));
+        // No id comes twice, so neither side shall spend a place of its header table on it.
+        id.set_sensitive(true);
         let began = shared.runtime.clock.monotonic();
         if method.is_ours() {
             shared.metrics.begun(method);
