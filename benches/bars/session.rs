@@ -68,13 +68,13 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<(), Failure> {
 
 /// Whom appends go to, in turn.
 #[derive(Clone, Copy)]
-struct Objects {
-    name: &'static str,
-    count: usize,
+pub(crate) struct Objects {
+    pub(crate) name: &'static str,
+    pub(crate) count: usize,
 }
 
 /// One session that keeps `in_flight` requests on their way until `time` has passed.
-async fn session(
+pub(crate) async fn session(
     clients: &Clients,
     objects: Objects,
     in_flight: usize,

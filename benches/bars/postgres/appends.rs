@@ -11,6 +11,7 @@ use crate::append::{bare, bare_streams};
 use crate::load::{self, Clients, Sample};
 use crate::report::{Report, Verdict, bytes, time};
 use crate::served::{FIRST, Served};
+use crate::session::{Objects, session};
 use crate::{Bench, Failure};
 
 /// In flight, the least ratio to the library, and the ratio that is the goal.
@@ -37,7 +38,7 @@ pub(super) async fn run(
     let next: [Arc<Vec<AtomicI64>>; 2] = [versions(), versions()];
     for (in_flight, bar, goal) in BARS {
         let libraries = connect(database, in_flight).await?;
-        let mut sides = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+        let mut sides = [const { Vec::new() }; 5];
         let mut cost = Cost::default();
         for _ in 0..scale.turns {
             let before = Cost::now(database, served).await?;
@@ -47,8 +48,10 @@ pub(super) async fn run(
             sides[1].push(library(Table::Plain, &libraries, &next[0], scale.turn).await?);
             sides[2].push(library(Table::AsOurs, &libraries, &next[1], scale.turn).await?);
             sides[3].push(bare(&store, &streams, in_flight, scale.turn).await?);
+            let objects = Objects { name: "append", count: scale.objects };
+            sides[4].push(session(&ours, objects, in_flight, scale.turn).await?);
         }
-        let [mine, library, same, bare] = sides.map(Sample::together);
+        let [mine, library, same, bare, by_session] = sides.map(Sample::together);
         let what = format!("append on PostgreSQL, {in_flight} in flight");
         report.rates(
             format!("{what}{goal}"),
@@ -59,10 +62,19 @@ pub(super) async fn run(
         let on_the_same = ("library, a table like ours", same.per_second);
         report.rates(&what, mine.per_second, on_the_same, None);
         report.rates(&what, mine.per_second, ("store alone", bare.per_second), None);
+        let through_one = format!("{what}, through one session");
+        let others = ("library", library.per_second);
+        report.rates(&through_one, by_session.per_second, others, None);
+        report.rates(&through_one, by_session.per_second, on_the_same, None);
         report.row(
             format!("{what}, processor time of the clients and the proxy"),
             time(mine.cpu()),
-            format!("library {}, store {}", time(library.cpu()), time(bare.cpu())),
+            format!(
+                "library {}, store {}, session {}",
+                time(library.cpu()),
+                time(bare.cpu()),
+                time(by_session.cpu())
+            ),
             "",
             "",
             Verdict::Shown,
