@@ -1,7 +1,7 @@
 //! Appends of several callers as the parameters of one statement that judges each by itself, and
 //! its answer as theirs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_postgres::Row;
@@ -12,7 +12,7 @@ use super::connections::Connections;
 use super::error::{Failure, damaged};
 use super::layout;
 use super::statements::Statements;
-use crate::domain::StreamId;
+use crate::domain::{EventId, StreamId};
 use crate::store::judge::{self, AppendVerdict};
 use crate::store::{Append, Appended, Found, StoreError};
 
@@ -33,6 +33,44 @@ impl Queued {
     pub(super) fn answer(self, answer: Result<Appended, StoreError>) {
         // A caller that waits no longer learns the outcome when it asks again.
         let _ = self.answer.send(answer);
+    }
+}
+
+/// What one transaction may hold. An append alone may be larger.
+#[derive(Clone, Copy)]
+pub(super) struct BatchBounds {
+    pub(super) requests: usize,
+    pub(super) bytes: usize,
+}
+
+/// What goes together in one transaction.
+pub(super) struct Batch {
+    bounds: BatchBounds,
+    pub(super) appends: Vec<Queued>,
+    bytes: usize,
+    ids: HashSet<EventId>,
+}
+
+impl Batch {
+    pub(super) fn new(bounds: BatchBounds) -> Self {
+        Self { bounds, appends: Vec::new(), bytes: 0, ids: HashSet::new() }
+    }
+
+    /// Takes one more, or gives it back.
+    pub(super) fn push(&mut self, next: Queued) -> Result<(), Queued> {
+        let is_full = self.appends.len() >= self.bounds.requests
+            || self.bytes + next.bytes > self.bounds.bytes;
+        let ids = || next.append.events.iter().map(|event| event.event_id);
+        // The server looks for ids in what was appended before, so a repetition of an append
+        // goes behind it and not beside it (I8).
+        let repeats = ids().any(|id| self.ids.contains(&id));
+        if (is_full || repeats) && !self.appends.is_empty() {
+            return Err(next);
+        }
+        self.ids.extend(ids());
+        self.bytes += next.bytes;
+        self.appends.push(next);
+        Ok(())
     }
 }
 

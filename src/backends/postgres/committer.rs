@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::alone;
-use super::batch::{self, Patience, Queued, Told};
+use super::batch::{self, BatchBounds, Patience, Queued, Told};
 use super::connections::Connections;
 use super::error::Failure;
 use super::line::{Begun, Bounds, Line};
@@ -65,11 +65,13 @@ impl Committer {
         options: &PostgresOptions,
         runtime: &Runtime,
     ) -> Self {
+        let each =
+            BatchBounds { requests: options.batch_requests_max, bytes: options.batch_bytes_max };
         let asked = Arc::new(Asked {
             connections,
             others,
             patient: Semaphore::new(PATIENT_MAX.min(options.connections_max.div_ceil(2))),
-            turns: Mutex::new(Turns::new(options.batch_requests_max, options.batch_bytes_max)),
+            turns: Mutex::new(Turns::new(each)),
             repeats_until: Mutex::default(),
             statements,
             channel: options.listen_url.as_ref().map(|_| options.schema.clone()),
@@ -81,11 +83,7 @@ impl Committer {
         // once, by all who held their appends for it.
         let connecting = Arc::clone(&asked);
         runtime.shutdown.spawn(async move { connecting.connections.connect().await });
-        let bounds = Bounds {
-            transactions: options.append_connections,
-            requests: options.batch_requests_max,
-            bytes: options.batch_bytes_max,
-        };
+        let bounds = Bounds { transactions: options.append_connections, each };
         Self {
             line: Arc::new(Mutex::new(Line::new(bounds))),
             asked,

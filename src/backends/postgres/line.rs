@@ -9,9 +9,9 @@
 //! A stream is in one transaction at a time. What comes for it meanwhile waits behind it, so the
 //! appends of one process never meet each other's locks.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use super::batch::Queued;
+use super::batch::{Batch, BatchBounds, Queued};
 use crate::domain::StreamId;
 
 /// Short appends that are worth a second transaction beside one that is on its way; each further
@@ -21,12 +21,11 @@ const CROWD: usize = 8;
 const LONG_EVENTS: usize = 64;
 const LONG_BYTES: usize = 256 * 1024;
 
-/// What one transaction and all of them may hold.
+/// What all transactions together and each of them may hold.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
     pub(super) transactions: usize,
-    pub(super) requests: usize,
-    pub(super) bytes: usize,
+    pub(super) each: BatchBounds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,26 +136,16 @@ impl Line {
     }
 
     fn take_short(&mut self) -> Vec<Queued> {
-        let (mut batch, mut bytes, mut ids) = (Vec::new(), 0, HashSet::new());
+        let mut batch = Batch::new(self.bounds.each);
         while let Some(next) = self.short.pop_front() {
             if let Some(behind) = self.busy.get_mut(&next.stream) {
                 behind.push(next);
-                continue;
-            }
-            let is_full =
-                batch.len() >= self.bounds.requests || bytes + next.bytes > self.bounds.bytes;
-            // The server looks for ids in what was appended before, so a repetition of an append
-            // goes behind it and not beside it (I8).
-            let repeats = next.append.events.iter().any(|event| ids.contains(&event.event_id));
-            if (is_full || repeats) && !batch.is_empty() {
+            } else if let Err(next) = batch.push(next) {
                 self.short.push_front(next);
                 break;
             }
-            ids.extend(next.append.events.iter().map(|event| event.event_id));
-            bytes += next.bytes;
-            batch.push(next);
         }
-        batch
+        batch.appends
     }
 
     fn take_long(&mut self) -> Vec<Queued> {
@@ -205,7 +194,7 @@ mod tests {
     use crate::testing::builders::{append, events, stream_id};
 
     fn line(transactions: usize) -> Line {
-        Line::new(Bounds { transactions, requests: 100, bytes: 1_000_000 })
+        Line::new(Bounds { transactions, each: BatchBounds { requests: 100, bytes: 1_000_000 } })
     }
 
     /// An append of one event that no other has, unless it is given the same number.
@@ -367,14 +356,14 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_one_alone_is_let_through() {
-        let bounds = Bounds { transactions: 1, requests: 2, bytes: 1 };
+        let bounds = Bounds { transactions: 1, each: BatchBounds { requests: 2, bytes: 1 } };
         let mut line = Line::new(bounds);
         line.push(queued("a", 0..2));
         line.push(queued("b", 2..3));
         let (first, batch) = line.begin().unwrap();
         assert_eq!(streams(&batch), ["a"]);
         line.end(first);
-        line.bounds.bytes = 1_000_000;
+        line.bounds.each.bytes = 1_000_000;
         for (number, stream) in (3..).zip(["c", "d"]) {
             line.push(queued(stream, number..number + 1));
         }

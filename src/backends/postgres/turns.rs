@@ -6,10 +6,10 @@
 //! meanwhile: one transaction a stream waits, not one an append. For a while after that, appends
 //! to the stream go there without trying.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use super::batch::Queued;
+use super::batch::{Batch, BatchBounds, Queued};
 use crate::domain::StreamId;
 
 /// How long a stream counts as shared after it was passed over.
@@ -17,8 +17,7 @@ const SHARED_FOR: Duration = Duration::from_millis(200);
 
 /// The streams that are shared now, and what waits for them.
 pub(super) struct Turns {
-    requests_max: usize,
-    bytes_max: usize,
+    bounds: BatchBounds,
     streams: HashMap<StreamId, Shared>,
 }
 
@@ -41,8 +40,8 @@ pub(super) enum Joined {
 }
 
 impl Turns {
-    pub(super) fn new(requests_max: usize, bytes_max: usize) -> Self {
-        Self { requests_max, bytes_max, streams: HashMap::new() }
+    pub(super) fn new(bounds: BatchBounds) -> Self {
+        Self { bounds, streams: HashMap::new() }
     }
 
     /// Takes an append that has not been tried.
@@ -70,22 +69,15 @@ impl Turns {
     /// What goes together to this stream. None when nothing waits: then it is served no longer.
     pub(super) fn next_batch(&mut self, stream: &StreamId) -> Option<Vec<Queued>> {
         let shared = self.streams.get_mut(stream)?;
-        let (mut batch, mut bytes, mut ids) = (Vec::new(), 0, HashSet::new());
+        let mut batch = Batch::new(self.bounds);
         while let Some(next) = shared.waiting.pop_front() {
-            let is_full = batch.len() >= self.requests_max
-                || bytes + next.bytes > self.bytes_max
-                // A repetition goes behind what it repeats and not beside it (I8).
-                || next.append.events.iter().any(|event| ids.contains(&event.event_id));
-            if is_full && !batch.is_empty() {
+            if let Err(next) = batch.push(next) {
                 shared.waiting.push_front(next);
                 break;
             }
-            ids.extend(next.append.events.iter().map(|event| event.event_id));
-            bytes += next.bytes;
-            batch.push(next);
         }
-        shared.is_served = !batch.is_empty();
-        (!batch.is_empty()).then_some(batch)
+        shared.is_served = !batch.appends.is_empty();
+        shared.is_served.then_some(batch.appends)
     }
 
     /// The task that served the stream is gone: what waits is told that nobody knows.
@@ -118,6 +110,10 @@ mod tests {
 
     const NOW: Duration = Duration::from_secs(1);
 
+    fn turns_of(requests: usize, bytes: usize) -> Turns {
+        Turns::new(BatchBounds { requests, bytes })
+    }
+
     fn queued(stream: &str, events: Range<u64>) -> Queued {
         let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         Queued {
@@ -136,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_comes_while_one_waits_is_taken_along() {
-        let mut turns = Turns::new(100, 100);
+        let mut turns = turns_of(100, 100);
         assert!(matches!(turns.join(queued("a", 0..1), NOW), Joined::NotShared(_)));
         assert!(matches!(turns.passed_over(queued("a", 0..1), NOW), Joined::First(_)));
         assert!(matches!(turns.join(queued("a", 1..2), NOW + SHARED_FOR * 2), Joined::Waits));
@@ -147,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_stream_stays_shared_for_a_while() {
-        let mut turns = Turns::new(100, 100);
+        let mut turns = turns_of(100, 100);
         turns.passed_over(queued("a", 0..1), NOW);
         assert_eq!(lengths(&mut turns, "a"), [1]);
         let just_before = NOW + SHARED_FOR - Duration::from_nanos(1);
@@ -160,17 +156,17 @@ mod tests {
 
     #[test]
     fn bounds_hold_and_a_repetition_goes_behind_what_it_repeats() {
-        let mut turns = Turns::new(2, 100);
+        let mut turns = turns_of(2, 100);
         for number in 0..3 {
             turns.passed_over(queued("a", number..number + 1), NOW);
         }
         assert_eq!(lengths(&mut turns, "a"), [2, 1]);
-        let mut turns = Turns::new(100, 0);
+        let mut turns = turns_of(100, 0);
         for number in [0, 0] {
             turns.passed_over(queued("a", number..number + 1), NOW);
         }
         assert_eq!(lengths(&mut turns, "a"), [1, 1], "one alone is let through");
-        let mut turns = Turns::new(100, 100);
+        let mut turns = turns_of(100, 100);
         for number in [0, 1, 0] {
             turns.passed_over(queued("a", number..number + 1), NOW);
         }
