@@ -8,6 +8,7 @@
 
 #[cfg(feature = "azure_blob")]
 mod azure_blob;
+mod certificates;
 #[cfg(feature = "cosmos")]
 mod cosmos;
 #[cfg(all(feature = "azure_blob", feature = "cosmos", feature = "postgres", feature = "s3"))]

@@ -1,27 +1,19 @@
 //! TLS: verified against what the settings trust, or not spoken at all.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use streamgate::backends::postgres::{OpenError, PostgresOptions};
 use streamgate::runtime::Secret;
 use streamgate::testing::builders::events;
-use tempfile::TempDir;
 
 use super::kit::{append, hand, open, read_all, stream, url};
+use crate::certificates::Certificates;
 use crate::own_server::OwnServer;
 
 /// A server with a certificate for `localhost`, an authority that signed it and a client's.
 struct Guarded {
     server: OwnServer,
-    folder: TempDir,
-}
-
-fn openssl(folder: &Path, arguments: &str) {
-    let mut command = Command::new("openssl");
-    let output = command.current_dir(folder).args(arguments.split(' ')).output();
-    let output = output.expect("openssl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    made: Certificates,
 }
 
 async fn data_folder(server: &OwnServer) -> PathBuf {
@@ -31,48 +23,27 @@ async fn data_folder(server: &OwnServer) -> PathBuf {
 
 impl Guarded {
     async fn start() -> Self {
-        let (server, folder) = (OwnServer::postgres(), tempfile::tempdir().unwrap());
-        let made = folder.path();
-        let key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-        openssl(
-            made,
-            &format!(
-                "req -x509 {key} -keyout ca.key -out ca.pem -subj /CN=authority -days 2 \
-                 -addext basicConstraints=critical,CA:TRUE"
-            ),
-        );
-        std::fs::write(made.join("names"), "subjectAltName=DNS:localhost\n").unwrap();
-        for name in ["server", "client"] {
-            openssl(
-                made,
-                &format!("req {key} -keyout {name}.key -out {name}.csr -subj /CN={name}"),
-            );
-            let sign = format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-                 -extfile names -out {name}.pem"
-            );
-            openssl(made, &sign);
-        }
+        let (server, made) = (OwnServer::postgres(), Certificates::new());
         let data = data_folder(&server).await;
         let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&data).unwrap());
-        for name in ["server.pem", "server.key", "ca.pem"] {
-            let (from, to) = (made.join(name), data.join(name));
-            std::fs::copy(from, &to).unwrap();
+        for name in ["localhost.pem", "localhost.key", "ca.pem"] {
+            let to = data.join(name);
+            std::fs::copy(made.path(name), &to).unwrap();
             let secret = std::os::unix::fs::PermissionsExt::from_mode(0o600);
             std::fs::set_permissions(&to, secret).unwrap();
             std::os::unix::fs::chown(&to, Some(owner), None).unwrap();
         }
         let by_hand = hand(&server.place).await;
         for setting in [
-            "ssl_cert_file = 'server.pem'",
-            "ssl_key_file = 'server.key'",
+            "ssl_cert_file = 'localhost.pem'",
+            "ssl_key_file = 'localhost.key'",
             "ssl_ca_file = 'ca.pem'",
             "ssl = on",
         ] {
             by_hand.batch_execute(&format!("ALTER SYSTEM SET {setting}")).await.unwrap();
         }
         server.restart();
-        Self { server, folder }
+        Self { server, made }
     }
 
     fn options(&self, host: &str) -> PostgresOptions {
@@ -81,7 +52,7 @@ impl Guarded {
     }
 
     fn trusting(&self, host: &str) -> PostgresOptions {
-        let tls_ca_file = Some(self.folder.path().join("ca.pem"));
+        let tls_ca_file = Some(self.made.path("ca.pem"));
         PostgresOptions { tls_ca_file, ..self.options(host) }
     }
 }
@@ -100,8 +71,8 @@ fn reasons(error: &OpenError) -> String {
 async fn a_server_is_spoken_to_only_when_its_certificate_is_trusted_and_its_own() {
     let guarded = Guarded::start().await;
     let client = PostgresOptions {
-        tls_cert_file: Some(guarded.folder.path().join("client.pem")),
-        tls_key_file: Some(guarded.folder.path().join("client.key")),
+        tls_cert_file: Some(guarded.made.path("client.pem")),
+        tls_key_file: Some(guarded.made.path("client.key")),
         ..guarded.trusting("localhost")
     };
     for (options, shown) in [(guarded.trusting("localhost"), None), (client, Some("/CN=client"))] {

@@ -9,9 +9,9 @@ use streamgate::domain::ObjectKey;
 use streamgate::lock::{Lock, LockError, Owner};
 use streamgate::runtime::{Runtime, Secret};
 
-use super::certificates::Certificates;
 use super::kit::lock;
 use super::own_server::OwnServer;
+use crate::certificates::Certificates;
 
 async fn acquire(options: &RedisOptions) -> Result<(), LockError> {
     let lock = lock(options, Runtime::system().entropy.uuid());

@@ -7,11 +7,11 @@ use streamgate::domain::ObjectKey;
 use streamgate::lock::{Lock, LockError};
 use streamgate::runtime::Runtime;
 
-use super::certificates::Certificates;
 use super::faults::suite_over;
 use super::hints::suite_of_hints_over;
 use super::kit::lock;
 use super::own_server::{Cluster, Watched};
+use crate::certificates::Certificates;
 
 async fn nobody_is_reached(options: RedisOptions) {
     let lock = lock(&options, Runtime::system().entropy.uuid());

@@ -9,9 +9,9 @@ use streamgate::coordination::in_redis::check::look;
 use streamgate::domain::ErrorClass;
 use streamgate::runtime::{Runtime, Secret};
 
-use super::certificates::Certificates;
 use super::kit::{patient, shared};
 use super::own_server::{Cluster, OwnServer, Watched};
+use crate::certificates::Certificates;
 
 async fn tried(options: &RedisOptions) -> Result<(), RedisProblem> {
     look(options, Some(Runtime::system().entropy.uuid()), &Runtime::system()).await

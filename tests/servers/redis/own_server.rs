@@ -9,7 +9,7 @@ use streamgate::coordination::RedisOptions;
 use streamgate::runtime::{Runtime, Secret};
 use tempfile::TempDir;
 
-use super::certificates::Certificates;
+use crate::certificates::Certificates;
 
 /// Certificates, and the name of the pair that servers show.
 pub(super) type Tls = (Arc<Certificates>, &'static str);
