@@ -1,12 +1,14 @@
 //! The only loop: what is due, whether it may be done, do it, tell the machine.
 
+mod letting_go;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::effects::{Performer, Probe, World};
 use super::invariants;
 use super::journal::StoredRecord;
-use super::lease::{LeaseKeeper, Loss};
+use super::lease::LeaseKeeper;
 use super::live::Live;
 use super::machine::{Facts, Machine, Plan};
 use super::pace::Pace;
@@ -21,6 +23,7 @@ use crate::lock::{Lease, Lock, LockError, Owner};
 use crate::runtime::{Backoff, Clock, Deadline, Runtime};
 use crate::telemetry::fields;
 use crate::telemetry::moves::{MoveStats, MoveWatch};
+use letting_go::{CutOff, Stop};
 
 /// How a run ended in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,39 +41,6 @@ pub enum RunEnd {
         /// It went on here for a while before.
         went_on: bool,
     },
-}
-
-/// Why a run lets go between two steps.
-enum Stop {
-    /// This process is stopping.
-    Leaving,
-    /// Nobody may rely on this process any more.
-    Lost(Loss),
-    /// This process is cut off from a store, which another may reach.
-    CutOff(CutOff),
-}
-
-/// Who did not answer, for how long, and what calls said instead.
-struct CutOff {
-    asked: String,
-    lasted: Duration,
-    why: Option<String>,
-}
-
-impl CutOff {
-    /// The word for it beside those of [`Loss`].
-    const LABEL: &str = "cut_off";
-
-    fn to_failure(&self) -> Failure {
-        let Self { asked, lasted, why } = self;
-        let seconds = lasted.as_secs_f64();
-        let mut message =
-            format!("waits until a proxy reaches {asked}, which did not answer for {seconds:.1}s");
-        if let Some(why) = why {
-            message += &format!(": {why}");
-        }
-        Failure { reason: Reason::StoreUnavailable, message }
-    }
 }
 
 /// One migration, run by this process.
@@ -222,41 +192,6 @@ impl Runner {
             "the migration runs here"
         );
         Ok(())
-    }
-
-    /// Lets go between two steps. Whoever has lost the lease writes nothing more: what the record
-    /// says is the next owner's.
-    async fn let_go(&mut self, run: &mut Run, stop: Stop) -> RunEnd {
-        match stop {
-            Stop::Leaving => self.record_progress(run, None).await,
-            Stop::CutOff(cut_off) => return self.leave_to_others(run, &cut_off).await,
-            Stop::Lost(loss) => {
-                self.moves.note_stepped_aside(loss.label());
-                tracing::warn!(
-                    { fields::LOCK_TOKEN } = self.performer.record().token,
-                    { fields::MIGRATION_PHASE } = self.machine.phase().as_str(),
-                    loss = loss.label(),
-                    "the lease was lost; another process goes on with the migration"
-                );
-            }
-        }
-        RunEnd::SteppedAside
-    }
-
-    /// Says in the record what the migration waits for, so that people see it while nobody runs
-    /// it. The lease is given back either way.
-    async fn leave_to_others(&mut self, run: &mut Run, cut_off: &CutOff) -> RunEnd {
-        let failure = cut_off.to_failure();
-        self.moves.note_stepped_aside(CutOff::LABEL);
-        tracing::warn!(
-            { fields::LOCK_TOKEN } = self.performer.record().token,
-            { fields::MIGRATION_PHASE } = self.machine.phase().as_str(),
-            { fields::ERROR } = failure.message.as_str(),
-            "cut off from a store; another process may go on with the migration"
-        );
-        self.record_progress(run, Some(&failure)).await;
-        let ran_for = self.runtime.clock.monotonic().saturating_sub(run.began);
-        RunEnd::CutOff { went_on: ran_for >= cut_off.lasted + self.settings.lease_ttl }
     }
 
     /// Whether the lease was lost by now, as the clock, the lock service or the record says.
