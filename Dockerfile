@@ -2,13 +2,13 @@
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /build
 COPY . .
-RUN cargo build --release --locked --bin streamgate
+RUN cargo build --profile dist --locked --bin streamgate
 
 FROM debian:bookworm-slim
 RUN groupadd --system --gid 10001 streamgate \
     && useradd --system --uid 10001 --gid 10001 --no-create-home streamgate \
     && install -d -o streamgate -g streamgate /data
-COPY --from=build /build/target/release/streamgate /usr/local/bin/streamgate
+COPY --from=build /build/target/dist/streamgate /usr/local/bin/streamgate
 # By number, so that Kubernetes sees that it is not root.
 USER 10001:10001
 WORKDIR /data
