@@ -1,11 +1,12 @@
 //! PostgreSQL 15 and newer: both ports, in a schema of their own.
 //!
 //! Reading order: [`options`], `events` and `documents` (the ports), `error`; then `line` (which
-//! appends go next), `turns` (streams that several processes write), `committer`, `batch` (appends
-//! of many callers in one transaction), `alone` (of one caller), `layout` (rows and parameters as
-//! values), `statements`, `schema` (creating, migrating and checking it; `schema/*.sql` is what the
-//! server holds); then `connections`, `address` and `tls` (how the server is reached) and
-//! `listener` (what other processes appended).
+//! appends go next), `turns` (streams that several processes write), `committer`, `alone` and
+//! `together` (appends of one caller, and of many, that are most likely taken), `batch` (appends
+//! of many callers, each judged by itself), `layout` (rows and parameters as values),
+//! `statements`, `schema` (creating, migrating and checking it; `schema/*.sql` is what the server
+//! holds); then `connections`, `address` and `tls` (how the server is reached) and `listener`
+//! (what other processes appended).
 //!
 //! An append is at exactly head + 1 (I1) and closed is closed (I2) because every append and every
 //! close locks the one row of its stream, judges by it and replaces it in the same transaction;
