@@ -286,3 +286,12 @@ fn known(
     }
     Ok(known)
 }
+
+/// An append to be put into a line, whose answer nobody hears.
+#[cfg(test)]
+pub(super) fn unheard(stream: &str, append: Append, bytes: usize) -> Queued {
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+    let room = room.try_acquire_owned().expect("its one permit is free");
+    let stream = crate::testing::builders::stream_id(stream);
+    Queued { stream, append, bytes, answer: oneshot::channel().0, _room: room }
+}

@@ -185,13 +185,10 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::{Semaphore, oneshot};
-
+    use super::super::batch::unheard;
     use super::*;
     use crate::domain::ExpectedVersion;
-    use crate::testing::builders::{append, events, stream_id};
+    use crate::testing::builders::{append, events};
 
     fn line(transactions: usize) -> Line {
         Line::new(Bounds { transactions, each: BatchBounds { requests: 100, bytes: 1_000_000 } })
@@ -199,11 +196,9 @@ mod tests {
 
     /// An append of one event that no other has, unless it is given the same number.
     fn queued(stream: &str, numbers: std::ops::Range<u64>) -> Queued {
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let append = append(ExpectedVersion::Any, events(numbers));
         let bytes = append.events.iter().map(|event| event.size()).sum();
-        let stream = stream_id(stream);
-        Queued { stream, append, bytes, answer: oneshot::channel().0, _room: room }
+        unheard(stream, append, bytes)
     }
 
     fn streams(batch: &[Queued]) -> Vec<&str> {

@@ -110,7 +110,7 @@ impl<'a> Columns<'a> {
             makers: unless_none(makers),
             wanted: Vec::with_capacity(groups.len() * 4),
             event_ids: events().map(|event| event.event_id.0).collect(),
-            numbers: Vec::with_capacity(groups.len() * 6),
+            numbers: Vec::with_capacity(events().count() * 6),
             event_types: events().map(|event| event.event_type.as_str()).collect(),
             content_types: events().map(|event| event.content_type.as_str()).collect(),
             metadatas: unless_none(metadatas),
@@ -181,18 +181,13 @@ fn read(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use tokio::sync::{Semaphore, oneshot};
-
+    use super::super::batch::unheard;
     use super::*;
     use crate::domain::{ExpectedVersion, Version};
-    use crate::testing::builders::{self, EventBuilder, RECORDED_AT, events, stream_id};
+    use crate::testing::builders::{self, EventBuilder, RECORDED_AT, events};
 
     fn queued(stream: &str, append: Append) -> Queued {
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let (stream, answer) = (stream_id(stream), oneshot::channel().0);
-        Queued { stream, append, bytes: 0, answer, _room: room }
+        unheard(stream, append, 0)
     }
 
     fn exact(version: u64) -> ExpectedVersion {

@@ -100,10 +100,8 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::ops::Range;
-    use std::sync::Arc;
 
-    use tokio::sync::{Semaphore, oneshot};
-
+    use super::super::batch::unheard;
     use super::*;
     use crate::domain::ExpectedVersion;
     use crate::testing::builders;
@@ -115,14 +113,8 @@ mod tests {
     }
 
     fn queued(stream: &str, events: Range<u64>) -> Queued {
-        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        Queued {
-            stream: StreamId::new(stream).unwrap(),
-            append: builders::append(ExpectedVersion::Any, builders::events(events)),
-            bytes: 1,
-            answer: oneshot::channel().0,
-            _room: room,
-        }
+        let append = builders::append(ExpectedVersion::Any, builders::events(events));
+        unheard(stream, append, 1)
     }
 
     fn lengths(turns: &mut Turns, stream: &str) -> Vec<usize> {

@@ -18,7 +18,7 @@ use streamgate::testing::builders::{
 use tokio::time::timeout;
 
 use super::kit::{
-    PATIENCE, append, hand, open, options, pause, read_all, shared, stream, until, url,
+    PATIENCE, append, hand, hold, open, options, pause, read_all, shared, stream, until, url,
 };
 use crate::own_server::OwnServer;
 
@@ -195,12 +195,7 @@ async fn a_stream_that_somebody_holds_keeps_no_other_waiting() {
     for number in 0..8 {
         free.push(stream(&store, &number.to_string()).await);
     }
-    let somebody = hand(&url()).await;
-    let hold = format!(
-        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{held}' FOR UPDATE",
-        options.schema
-    );
-    somebody.batch_execute(&hold).await.unwrap();
+    let somebody = hold(&options, &held).await;
     let waiting = append(&store, &held, events(0..1));
     let mut waiting = std::pin::pin!(waiting);
     assert!(futures::poll!(&mut waiting).is_pending());
@@ -224,12 +219,7 @@ async fn appends_that_wait_for_a_stream_go_in_one_transaction() {
     let options = named();
     let store = open(&options).await.unwrap();
     let orders = stream(&store, "1").await;
-    let (somebody, server) = (hand(&url()).await, hand(&url()).await);
-    let hold = format!(
-        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{orders}' FOR UPDATE",
-        options.schema
-    );
-    somebody.batch_execute(&hold).await.unwrap();
+    let (somebody, server) = (hold(&options, &orders).await, hand(&url()).await);
     let appends = (0..APPENDS).map(|number| append(&store, &orders, vec![event(number)]));
     let mut appends = std::pin::pin!(join_all(appends));
     let waits = "SELECT FROM pg_stat_activity WHERE application_name = $1 \
@@ -257,12 +247,7 @@ async fn a_stream_that_somebody_keeps_is_unavailable_and_certainly_not_written()
     let options = options();
     let store = open(&options).await.unwrap();
     let held = stream(&store, "held").await;
-    let somebody = hand(&url()).await;
-    let hold = format!(
-        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{held}' FOR UPDATE",
-        options.schema
-    );
-    somebody.batch_execute(&hold).await.unwrap();
+    let somebody = hold(&options, &held).await;
     let refused = timeout(PATIENCE, append(&store, &held, events(0..1))).await.unwrap();
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");
     somebody.batch_execute("ROLLBACK").await.unwrap();

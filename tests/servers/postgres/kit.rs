@@ -65,6 +65,17 @@ pub(super) async fn hand(url: &str) -> Client {
     client
 }
 
+/// Somebody who holds the row of a stream until a ROLLBACK.
+pub(super) async fn hold(options: &PostgresOptions, stream: &StreamId) -> Client {
+    let somebody = hand(&url()).await;
+    let hold = format!(
+        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{stream}' FOR UPDATE",
+        options.schema
+    );
+    somebody.batch_execute(&hold).await.unwrap();
+    somebody
+}
+
 /// A stream that was just created.
 pub(super) async fn stream(store: &dyn EventStore, name: &str) -> StreamId {
     let object = builders::object(name);
