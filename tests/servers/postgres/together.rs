@@ -1,4 +1,6 @@
 //! Appends of many callers in one transaction: each meets its own fate.
+//!
+//! Each test has one thread, so that what is sent at once is in the line before anything goes.
 
 use futures::future::join_all;
 use streamgate::backends::postgres::{PostgresOptions, PostgresStore};
@@ -9,7 +11,7 @@ use streamgate::testing::builders::{
 };
 use tokio::time::timeout;
 
-use super::kit::{PATIENCE, append, hand, open, options, read_all, stream, url};
+use super::kit::{PATIENCE, append, hand, hold, open, options, read_all, stream, url};
 
 /// What comes while a transaction is on its way goes in the next one, all of it.
 fn narrow() -> PostgresOptions {
@@ -44,7 +46,7 @@ async fn transactions(options: &PostgresOptions, streams: &[&StreamId]) -> i64 {
     hand(&url()).await.query_one(&text, &[&names]).await.unwrap().get(0)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn neighbours_are_taken_and_the_rest_are_told_why() {
     let options = narrow();
     let store = open(&options).await.unwrap();
@@ -93,7 +95,7 @@ async fn neighbours_are_taken_and_the_rest_are_told_why() {
     assert_eq!(read_all(&store, &ended).await, events(0..1));
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn many_streams_are_written_in_one_transaction() {
     let options = narrow();
     let store = open(&options).await.unwrap();
@@ -141,19 +143,14 @@ async fn many_streams_are_written_in_one_transaction() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_stream_that_somebody_holds_is_passed_over_by_its_neighbours() {
     let options = narrow();
     let store = open(&options).await.unwrap();
     let ahead = stream(&store, "ahead").await;
     let (held, free, other) =
         tokio::join!(stream(&store, "held"), stream(&store, "free"), stream(&store, "other"));
-    let somebody = hand(&url()).await;
-    let hold = format!(
-        "BEGIN; SELECT FROM {}.streams WHERE stream_id = '{held}' FOR NO KEY UPDATE",
-        options.schema
-    );
-    somebody.batch_execute(&hold).await.unwrap();
+    let somebody = hold(&options, &held).await;
     let append_to = |stream, number| append(&store, stream, vec![event(number)]);
     let mut waiting = std::pin::pin!(append_to(&held, 0));
     let neighbours = join_all([append_to(&ahead, 1), append_to(&free, 2), append_to(&other, 3)]);
@@ -169,9 +166,32 @@ async fn a_stream_that_somebody_holds_is_passed_over_by_its_neighbours() {
     assert_eq!(waiting.await.unwrap(), appended(0, 0));
 }
 
+/// Story: callers that each append again as soon as they are answered. All of them go in each
+/// transaction, not some in one and the rest in the next.
+#[tokio::test]
+async fn those_who_were_answered_come_along_in_the_next_transaction() {
+    const ROUNDS: u64 = 20;
+    let options = narrow();
+    let store = open(&options).await.unwrap();
+    let mut streams = Vec::new();
+    for number in 0..8 {
+        streams.push(stream(&store, &number.to_string()).await);
+    }
+    let (store, all) = (&store, streams.iter().collect::<Vec<_>>());
+    let caller = |first, stream| async move {
+        for number in first..first + ROUNDS {
+            append(store, stream, vec![event(number)]).await.unwrap();
+        }
+    };
+    let callers = (0..).step_by(100).zip(&all);
+    join_all(callers.map(|(first, stream)| caller(first, *stream))).await;
+    let transactions = transactions(&options, &all).await;
+    assert!(transactions <= ROUNDS as i64 + 5, "{transactions} for {ROUNDS} appends of each");
+}
+
 /// Story: a client sends again what it has sent before, all of it. Each repetition that the server
 /// finds by failing costs its neighbours a transaction, and leaves a dead row behind.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn repetitions_are_answered_and_soon_expected() {
     const BATCHES: u64 = 10;
     let options = PostgresOptions { batch_requests_max: 2, ..narrow() };
